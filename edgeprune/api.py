@@ -29,6 +29,7 @@ from edgeprune.graph.arguments import (
 )
 from edgeprune.graph.classes import Graph, build_graph, shapes_of
 from edgeprune.graph.gc_pause import gc_paused
+from edgeprune.graph.groups import shares_of_groups
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import Batches, score
 from edgeprune.latency import BenchTarget
@@ -37,6 +38,7 @@ from edgeprune.processes.progress import ProgressCallback
 from edgeprune.pruner.budgets import budget_for
 from edgeprune.pruner.pruner import Pruner
 from edgeprune.pruner.report import NetworkSize, Report, part_of
+from edgeprune.recording.values import tensors_of
 from edgeprune.records.trust import trusting
 from edgeprune.reporting.console import progress_bars
 from edgeprune.rewrite import compaction, masking
@@ -287,19 +289,24 @@ def load(
 
 @gc_paused
 def describe(graph: Graph) -> dict[str, Any]:
-    """Return the JSON of `edgeprune inspect`: groups of coupled channels, and protected channels with reasons."""
-    params, flops = graph.marginal_params(), graph.marginal_flops()
-    all_params, all_flops = graph.params(), graph.flops()  # computed once: each visits all layers
+    """Return the JSON of `edgeprune inspect`: groups of coupled channels, and protected channels with reasons.
+
+    The ``params_share`` and ``flops_share`` of a group are what goes with all of its channels; see `shares_of_groups`.
+    """
+    alone = [[group] for group in graph.groups]
+    params, flops = (
+        shares_of_groups(graph.groups, graph.by_widths(kind), alone) for kind in ("params", "flops")
+    )
     groups = [
         {
             "name": group.name,
             "classes": group.size,
             "producers": list(group.producers),
             "readers": list(group.consumers),
-            "params_share": float(params[group.classes].sum() / max(1, all_params)),
-            "flops_share": float(flops[group.classes].sum() / max(1, all_flops)),
+            "params_share": params[index],
+            "flops_share": flops[index],
         }
-        for group in graph.groups
+        for index, group in enumerate(graph.groups)
     ]
     protected = [
         {"layers": list(p.layers), "channels": p.channels, "reason": p.reason, "where": p.where}
@@ -308,8 +315,9 @@ def describe(graph: Graph) -> dict[str, Any]:
     return {
         "schema": 1,
         "fingerprint": graph.fingerprint,
-        "params": all_params,
-        "flops": all_flops,
+        "inputs": [list(tensor.shape) for tensor in tensors_of(graph.inputs)],
+        "params": graph.params(),
+        "flops": graph.flops(),
         "classes": graph.classes,
         "groups": groups,
         "protected": protected,

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import finished_run, free_place, latest_run, main
+from edgeprune.cli.base import Begun
+from edgeprune.devices import device_rows
 from edgeprune.errors import RunError
 from edgeprune.runs.run import Run
 
@@ -132,16 +134,28 @@ def test_latest_run_is_the_one_made_last(tmp_path: Path, monkeypatch: pytest.Mon
     assert latest_run("elsewhere") == Path("elsewhere")
 
 
-def test_a_taken_name_gets_a_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_taken_name_gets_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert free_place("resnet20", "digits") == Path("runs/resnet20-digits")
-    Path("runs/resnet20-digits").mkdir(parents=True)
+    first, second = Path("runs/resnet20-digits"), Path("runs/resnet20-digits-2")
+    assert free_place("resnet20", "digits") == (first, None)
+    first.mkdir(parents=True)
+    assert free_place("resnet20", "digits") == (second, first)
+    assert free_place("my.models:net", "/data/birds/") == (Path("runs/my.models-net-birds"), None)
+
+
+def test_what_a_folder_is_written_beside_is_said_once_it_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = Begun(tmp_path / "r-2", "config.json", resumed=False, taken=tmp_path / "r")
+    reports: list[str] = []
+    progress = begun.announcing(lambda done, total, text: reports.append(text))
+    progress(0, 1, "reading")
     assert capsys.readouterr().err == ""
-    assert free_place("resnet20", "digits") == Path("runs/resnet20-digits-2")
-    assert capsys.readouterr().err == "runs/resnet20-digits exists: writing runs/resnet20-digits-2\n"
-    assert free_place("my.models:net", "/data/birds/") == Path("runs/my.models-net-birds")
+    Run.create(tmp_path / "r-2", config())
+    progress(0, 1, "baseline")
+    progress(1, 1, "baseline")
+    assert capsys.readouterr().err == f"{tmp_path / 'r'} exists: writing {tmp_path / 'r-2'}\n"
+    assert reports == ["reading", "baseline", "baseline"]
 
 
 def test_steer_sends_and_shows(tmp_path: Path) -> None:
@@ -167,7 +181,10 @@ def test_devices_lists_every_profile() -> None:
     assert code == 0
     assert {"cpu", "jetson-agx-orin", "raspberry-pi-5"} <= {row["name"] for row in json.loads(out)}
     code, out, _ = run("devices")
-    assert code == 0 and "align to" in out
+    assert code == 0 and all(len(line) <= 80 for line in out.splitlines())
+    for device in device_rows():
+        for name in (device["name"], *(f"{name} {numbers}" for name, numbers in device["runtimes"].items())):
+            assert f"│ {name} " in out, name
 
 
 def test_devices_detect_says_which_sensors_answer_or_why_not() -> None:
@@ -229,6 +246,7 @@ def test_a_prune_that_is_stopped_while_it_reads_has_begun_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
+    Path("net.onnx").touch()
     monkeypatch.setattr("edgeprune.post_training.files.begin", stopped)
     nothing = "stopped before anything was begun: give the same command again\n"
     assert run("prune", "net.onnx", "--target", "flops=0.5") == (130, "", nothing)

@@ -15,6 +15,7 @@ from edgeprune.cli.commands import Command
 from edgeprune.cli.failures import as_one_line
 from edgeprune.cli.options import grouped
 from edgeprune.errors import RunError, printable
+from edgeprune.processes.progress import ProgressCallback
 from edgeprune.processes.signals import exit_code, stop_at_once
 
 RUNS = Path("runs")
@@ -133,38 +134,36 @@ def _runs_by_age() -> list[Path]:
     return [config.parent for config in configs]
 
 
-def free_place(model: str, data: str, *, shown: bool = True) -> Path:
-    """Return runs/MODEL-DATA, with a number appended if that exists.
+def free_place(model: str, data: str) -> tuple[Path, Path | None]:
+    """Return runs/MODEL-DATA, with a number appended if that exists; and what exists, or None.
 
     Args:
         model: its name.
         data: its name, or the path of its folder.
-        shown: print a line where a number is appended.
     """
     name = f"{model.replace(':', '-')}-{Path(data).name}"
     places = [RUNS / name, *(RUNS / f"{name}-{i}" for i in range(2, 10_000))]
     place = next(place for place in places if not place.exists())
-    if shown and place != places[0]:
-        complain(f"{places[0]} exists: writing {place}")
-    return place
+    return place, None if place == places[0] else places[0]
 
 
 class Begun:
-    """Tell whether a command has begun its folder, for what is said when it is stopped.
+    """Tell whether a command has begun its folder, for what is said then, and when it is stopped.
 
     Attributes:
         place: the folder.
     """
 
-    def __init__(self, place: Path, marker: str, *, resumed: bool) -> None:
+    def __init__(self, place: Path, marker: str, *, resumed: bool, taken: Path | None = None) -> None:
         """Look at what is there before the command writes.
 
         Args:
             place: the folder.
             marker: the file that makes it one.
             resumed: whether the command goes on with it.
+            taken: the folder that was there already, beside which this one is begun; None to say nothing of it.
         """
-        self.place, self._marker, self._resumed = place, place / marker, resumed
+        self.place, self._marker, self._resumed, self._taken = place, place / marker, resumed, taken
         self._before = self._stamp()
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -174,9 +173,28 @@ class Begun:
             return None
         return stat.st_ino, stat.st_mtime_ns
 
+    @property
+    def _is_begun(self) -> bool:
+        return self._stamp() not in (None, self._before)
+
+    def announcing(self, progress: ProgressCallback) -> ProgressCallback:
+        """Return a callback that also says beside which folder this one was begun, as soon as it is there."""
+
+        def report(done: float, total: float, text: str) -> None:
+            self.announce()
+            progress(done, total, text)
+
+        return report
+
+    def announce(self) -> None:
+        """Say beside which folder this one was begun, if it was; once."""
+        if self._taken is not None and self._is_begun:
+            complain(f"{self._taken} exists: writing {self.place}")
+            self._taken = None
+
     def complain_of_stop(self, again: str) -> None:
         """Print how to go on: ``again`` continues the folder, unless nothing was begun."""
-        if self._resumed or self._stamp() not in (None, self._before):
+        if self._resumed or self._is_begun:
             complain(f"stopped; go on with: edgeprune {again}")
         else:
             complain(NOTHING_BEGUN)

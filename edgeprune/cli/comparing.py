@@ -9,6 +9,7 @@ from edgeprune.cli.base import (
     RUNS,
     Begun,
     as_json,
+    complain,
     echo,
     finished_run,
     free_place,
@@ -73,22 +74,26 @@ def compare(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     typed = typed_values(ctx, {"source": source, **options})
-    requested = {**comparison.split_lists(typed), **reached(remote_hosts)}
+    requested, taken = {**comparison.split_lists(typed), **reached(remote_hosts)}, None
     if resume:
         place = Path(out) if out else comparison.latest_comparison(RUNS)
         comparison.check_same_comparison(place, requested)
     else:
-        place = Path(out) if out else free_place("compare", (source or "").replace(":", "-"))
+        name = (source or "").replace(":", "-")
+        place, taken = (Path(out), None) if out else free_place("compare", name)
     chosen = None if resume else CompareOptions.of(requested)
     if chosen is not None:
+        shared = comparison.check_before_torch(place, chosen, storage=storage, force=force)
         comparison.check_effect_of(chosen, typed)
+        if note := comparison.planning_note(shared):
+            complain(note)
     to_stdout = json_path == "-"
     again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
-    begun = Begun(place, comparison.OPTIONS_FILE, resumed=resume)
+    begun = Begun(place, comparison.OPTIONS_FILE, resumed=resume, taken=taken)
     try:
         with progress_bars("rows") as progress:
             result = comparison.compare(
-                place, chosen, storage=storage, resume=resume, force=force, progress=progress,
+                place, chosen, storage=storage, resume=resume, force=force, progress=begun.announcing(progress),
                 json_path=None if to_stdout else json_path,
             )  # fmt: skip
     except (Interrupted, KeyboardInterrupt):

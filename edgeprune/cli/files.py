@@ -1,5 +1,6 @@
 """`prune`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from edgeprune.cli.base import (
     NOTHING_BEGUN,
     RUNS,
+    Begun,
     as_json,
     complain,
     echo,
@@ -95,7 +97,6 @@ def prune(
         -o small.safetensors
     edgeprune prune --resume
     """
-    from edgeprune.post_training.files import curve_run, prune_run
     from edgeprune.processes.signals import exit_code
     from edgeprune.records.pruning import CurveRecord
     from edgeprune.records.trust import trust_words, vouch_for
@@ -119,6 +120,8 @@ def prune(
             assert model is not None
             chosen = PruneOptions(**options, **hosts)
             run, subject = _begun(model, of_model, chosen, run_path, images=images, out=out, force=force)
+        from edgeprune.post_training.files import curve_run, prune_run
+
         with progress_bars("distill") as progress:
             is_curve = run.config.options.get("curve", False)
             result = (curve_run if is_curve else prune_run)(run, progress, subject)
@@ -152,17 +155,24 @@ def _begun(
         run_path: of the run; None for a free place named after the model.
         more: further arguments of `edgeprune.post_training.files.begin`.
     """
-    from pathlib import Path
+    from edgeprune.post_training.early_checks import check_before_torch, stays_torch
+    from edgeprune.runs.file_runs import MARKER
 
-    from edgeprune.post_training.exported import file_of
+    named = Path(model.replace(":", "-")).stem
+    place, taken = (Path(run_path), None) if run_path else free_place(named, "pruned")
+    source_options = SubjectOptions(**of_model)
+    check_before_torch(model, source_options, place, options, **more)
+    from edgeprune.post_training.exported import file_of  # and torch with it, which takes seconds
     from edgeprune.post_training.files import begin, begin_model
-    from edgeprune.runs.sources import ONNX, SAVED
 
-    place = Path(run_path) if run_path else free_place(Path(model.replace(":", "-")).stem, "pruned")
-    if str(more["out"]).endswith(SAVED) and not model.endswith(ONNX):
-        return begin_model(model, SubjectOptions(**of_model), place, options, **more)
-    with file_of(model, SubjectOptions(**of_model)) as path:
-        return begin(path, place, options, name=model, **more)
+    begun = Begun(place, MARKER, resumed=False, taken=taken)
+    if stays_torch(model, more["out"]):
+        opened: tuple[FileRun, Any] = begin_model(model, source_options, place, options, **more)
+    else:
+        with file_of(model, source_options) as path:
+            opened = begin(path, place, options, name=model, **more)
+    begun.announce()
+    return opened
 
 
 def _show_summary(place: Any, summary: "PruneSummary", to_json: bool) -> None:

@@ -58,8 +58,8 @@ def inspect(
     edgeprune inspect runs/mine
     edgeprune inspect resnet56 --lut luts/cpu-onnxruntime-fp32-b1-t2.json
     """
-    from edgeprune.reporting.console import print_table, progress_bars
-    from edgeprune.runs.inspection import group_rows, inspected_graph, protected_rows
+    from edgeprune.reporting.console import print_lines, print_table, progress_bars
+    from edgeprune.runs.inspection import group_remarks, group_rows, inspected_graph, protected_rows
 
     graph = inspected_graph(model, SubjectOptions(**subject), ignore, opaque)
     from edgeprune.api import describe  # and torch with it: the model's name is known to be right
@@ -75,6 +75,7 @@ def inspect(
     size = f"{description['params']:,} parameters, {description['flops'] / 1e6:,.1f} MFLOPs"
     title = f"{model}: {size}, {description['classes']} decisions"
     print_table(title, heads, group_rows(description))
+    print_lines(group_remarks(description, model))
     print_table(
         "protected",
         [("layers", "left"), ("channels", "right"), ("because", "left")],

@@ -86,20 +86,28 @@ def search(
     typed = {"source": source, **typed_values(ctx, options)}
     typed_options = {name: value for name, value in typed.items() if value is not None}
     typed_options |= reached(remote_hosts)
+    taken = None
     if resume:
         place = Path(out) if out else room.latest_search(RUNS)
         room.check_same_search(place, typed_options)
     else:
-        place = Path(out) if out else free_place("search", (source or "").replace(":", "-"))
+        name = (source or "").replace(":", "-")
+        place, taken = (Path(out), None) if out else free_place("search", name)
     chosen = None if resume else SearchOptions.of(typed_options)
     if chosen is not None:
+        room.check_before_torch(place, chosen, storage=storage, force=force)
         room.check_effect_of(chosen, typed_options)
     again = trust_words(source) + host_words(*remote_hosts) + (" --storage URL" if storage else "")
-    begun = Begun(place, room.OPTIONS_FILE, resumed=resume)
+    begun = Begun(place, room.OPTIONS_FILE, resumed=resume, taken=taken)
     try:
         with progress_bars("trials") as progress:
             result = room.search(
-                place, chosen, storage=storage, resume=resume, force=force, progress=progress
+                place,
+                chosen,
+                storage=storage,
+                resume=resume,
+                force=force,
+                progress=begun.announcing(progress),
             )
         tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):

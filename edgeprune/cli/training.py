@@ -94,34 +94,35 @@ def train_prune(
     from edgeprune.runs.run import Run
     from edgeprune.train_prune.checking import check_before_torch
     from edgeprune.train_prune.effects import check_effect
+    from edgeprune.train_prune.stored import check_same_options
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other")
     hosts = reached(remote_hosts)
-    typed, is_main, chosen = typed_values(ctx, options), world().is_main, None
+    typed, is_main, chosen, taken = typed_values(ctx, options), world().is_main, None, None
     if resume:
         place = latest_run(out)
-        Run.open(place)  # raises before torch is imported
-        from edgeprune.train_prune import pipeline
-
-        pipeline.check_same_options(place, {**typed, **hosts})
+        Run.open(place)
+        check_same_options(place, {**typed, **hosts})
         if is_main and (place / "summary.json").is_file():
             complain(f"{place} is already finished")
     else:
         chosen = TrainPruneOptions(**options, **hosts)
-        check_effect([chosen], typed)
-        place = Path(out) if out else free_place(options["model"], options["data"], shown=is_main)
+        place, taken = (Path(out), None) if out else free_place(options["model"], options["data"])
         check_before_torch(place, chosen, force=force)
+        check_effect([chosen], typed)
     from edgeprune.train_prune import pipeline  # and torch with it, which takes seconds
     from edgeprune.training import Interrupted
 
     trusted = trust_words(options["model"])
     again = f"train-prune --out {place} --resume{trusted}{host_words(*remote_hosts)}"
-    begun = Begun(place, "config.json", resumed=resume)
+    begun = Begun(place, "config.json", resumed=resume, taken=taken if is_main else None)
     try:
         kinds = ("baseline", "prune", "finetune", "test")
         with progress_bars(*kinds, shown=is_main) as progress:
-            summary = pipeline.train_prune(place, chosen, resume=resume, force=force, progress=progress)
+            summary = pipeline.train_prune(
+                place, chosen, resume=resume, force=force, progress=begun.announcing(progress)
+            )
         tried = read_max_drop(place)
     except (Interrupted, KeyboardInterrupt):
         begun.complain_of_stop(again)

@@ -6,21 +6,15 @@ It is the first stage of `train-prune`; the folder is an unfinished run.
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import DataError, EdgePruneError, RunError, StorageError, TargetError, WeightsError
+from edgeprune.comparison.checking import with_first_method
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.train_prune import pipeline
-from edgeprune.train_prune.options import TrainPruneOptions
-
-# Errors that no choice of method can avoid.
-SHARED = (DataError, RunError, StorageError, TargetError, WeightsError)
 
 
 def begin_baseline(
     path: Path, training: dict[str, Any], methods: tuple[str, ...], progress: ProgressCallback
 ) -> None:
     """Check what all rows share (data, model, weights, target), then create the run folder.
-
-    One method that can begin is enough: if another method refuses the options, its row fails.
 
     Args:
         path: of the run folder.
@@ -31,16 +25,7 @@ def begin_baseline(
     Raises:
         EdgePruneError: a mistake in the input; nothing is written.
     """
-    refusals = []
-    for method in methods:
-        try:
-            pipeline.begin(path, TrainPruneOptions(**{**training, "method": method}), False, progress)
-            return
-        except SHARED:
-            raise
-        except EdgePruneError as error:
-            refusals.append(error)
-    raise refusals[0]
+    with_first_method(training, methods, lambda options: pipeline.begin(path, options, False, progress))
 
 
 def weights_of(path: Path) -> Path | None:

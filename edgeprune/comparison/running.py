@@ -1,6 +1,5 @@
 """The steps of a comparison: the baseline, each row and the result after it, the plot."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,16 @@ from msgspec import structs
 from edgeprune.bench.options import check_writable
 from edgeprune.comparison import baseline, latency
 from edgeprune.comparison.attempts import attempt
+from edgeprune.comparison.checking import check_before_torch, check_shareable
 from edgeprune.comparison.folder import ComparisonFolder
 from edgeprune.comparison.options import CompareOptions
 from edgeprune.comparison.plot import draw_comparison
 from edgeprune.comparison.result import comparison_result
 from edgeprune.comparison.rows import PlannedRow, planned_rows
-from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import MovedError, RunError, StorageError, TrainError
 from edgeprune.files.locks import held
-from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.comparison import ComparisonResult
-from edgeprune.records.trust import vouch_for
 from edgeprune.studies import HEARTBEAT_S
 from edgeprune.studies.urls import redacted
 from edgeprune.train_prune.options import TrainPruneOptions
@@ -66,10 +63,10 @@ def compare(
     """
     if json_path is not None:
         check_writable(Path(json_path))
-    if storage is not None:
-        check_shareable(storage)
     folder = ComparisonFolder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
     if resume:
+        if storage is not None:
+            check_shareable(storage)
         check_storage_of(folder, storage)
     with held(folder.path):
         options = folder.read_options()
@@ -123,15 +120,6 @@ def _finish_shared(
     return _concluded(folder, result)
 
 
-def check_shareable(storage: str) -> None:
-    """Raise unless workers can share rows by a storage."""
-    from edgeprune.studies.opening import check_storage
-
-    if world().size > 1:
-        raise TrainError("processes that train together make one row at a time: leave `storage` out")
-    check_storage(storage)
-
-
 def check_storage_of(folder: ComparisonFolder, storage: str | None) -> None:
     """Check the storage that is given beside ``resume``; before the first result it may be corrected.
 
@@ -151,20 +139,6 @@ def check_storage_of(folder: ComparisonFolder, storage: str | None) -> None:
     folder.write_storage(redacted(storage))
 
 
-def check_same_comparison(out: str | Path, typed: dict[str, Any]) -> None:
-    """Check that options typed beside ``resume`` are those of the comparison.
-
-    Args:
-        out: the comparison's folder.
-        typed: fields of `CompareOptions` and of `TrainPruneOptions` by name.
-
-    Raises:
-        RunError: one of them differs.
-    """
-    vouch_for(typed)
-    check_begun_with("comparison", ComparisonFolder.open(out).read_options(), typed)
-
-
 def _begin(
     out: Path,
     options: CompareOptions | None,
@@ -175,14 +149,10 @@ def _begin(
     """Check what all rows share, then create the folder."""
     if options is None:
         raise RunError("a new comparison needs its options")
-    if options.study is not None and storage is None:
-        raise TrainError("`study` names the work in a shared `storage`: say that, too, or leave `study` out")
-    ComparisonFolder.check_free(out, force=force, inputs=options.inputs)
-    training = shared_training(options.source, options.training, needs_baseline=not options.moments)
-    options = replace(options, training=training)
+    options = check_before_torch(out, options, storage=storage, force=force)
     shown = None if storage is None else redacted(storage)
     with ComparisonFolder.create(out, options, force=force, storage=shown) as folder:
-        baseline.begin_baseline(folder.baseline, training, options.methods, progress)
+        baseline.begin_baseline(folder.baseline, options.training, options.methods, progress)
         if (
             options.moments
         ):  # each row trains from random weights: the baseline was needed only for its checks

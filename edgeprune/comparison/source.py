@@ -14,7 +14,7 @@ from edgeprune.records.trust import check_options, other_hosts
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.effects import typed_options
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import same_option, stored_options
+from edgeprune.train_prune.stored import same_option, stored_options
 
 # Options of a run that belong to its own pruning, or to its baseline, which is already trained.
 OWN = (

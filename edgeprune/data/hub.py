@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeprune.data.decode import PackedImage, shown
 from edgeprune.data.folder import read_layout
+from edgeprune.data.known import HUB
 from edgeprune.data.layout import Layout, Listing
 from edgeprune.data.source import ReadOptions, Source, fingerprint_of
 from edgeprune.data.targets import Labels
@@ -19,7 +20,6 @@ from edgeprune.errors import DataError, known, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HUB = "hf:"
 SETTINGS = ("image", "label", "config")
 TEST_PARTS = ("test", "validation", "val", "valid")  # the first that has labels holds the test images
 FORM = (

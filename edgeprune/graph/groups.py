@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,28 @@ class ChannelGroup:
     def size(self) -> int:
         """Return the number of decisions (channels, or sets of them) in this group."""
         return len(self.classes)
+
+
+def shares_of_groups(
+    groups: Sequence[ChannelGroup], cost: Callable[[Ints], float], together: Iterable[Sequence[ChannelGroup]]
+) -> list[float]:
+    """Return the share of a cost that goes with all channels of some groups, 0 to 1.
+
+    A layer between two groups goes with either of them, so that the shares of all may add up to more than 1.
+
+    Args:
+        groups: all of the network.
+        cost: of the network, by the groups' widths; see `Graph.by_widths`.
+        together: the groups of each share.
+    """
+    widths = np.array([group.size for group in groups], dtype=np.int64)
+    whole = max(1.0, cost(widths))
+    shares = []
+    for chosen in together:
+        without = widths.copy()
+        without[[group.index for group in chosen]] = 0
+        shares.append(1 - cost(without) / whole)
+    return shares
 
 
 @dataclass(frozen=True)

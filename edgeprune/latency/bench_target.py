@@ -15,9 +15,10 @@ from edgeprune.bench.options import BenchOptions
 from edgeprune.bench.replies import call
 from edgeprune.bench.run import reached
 from edgeprune.bench.words import runtime_words
-from edgeprune.devices import Device
+from edgeprune.devices import AUTO, CPU, JETSON, Device, load_device
 from edgeprune.errors import LatencyError
 from edgeprune.latency.table import ASSUMED_ON
+from edgeprune.options.device import naming_target
 
 LUTS = Path("luts")  # where tables are kept, beside runs/
 
@@ -106,6 +107,24 @@ class BenchTarget:
     def lut(self) -> Path:
         """The usual path of the table of these conditions."""
         return lut_of(self.conditions)
+
+
+def check_device_names(options: Any) -> None:
+    """Refuse an unknown device, runtime or precision before a device is reached; what is known only there passes.
+
+    Args:
+        options: a record that has the options of `edgeprune.options.device.DeviceOptions`.
+
+    Raises:
+        BenchError: there is none of that name; says which there are.
+    """
+    name, runtime = options.target_device, options.target_runtime
+    is_found_out = name in (AUTO, JETSON) or (name is None and options.host is not None)
+    with naming_target():
+        if not is_found_out:
+            measuring_with(load_device(name or CPU), runtime, options.target_precision)
+        elif runtime is not None:
+            measuring_with(load_device(CPU), runtime, options.target_precision)
 
 
 def conditions_of(

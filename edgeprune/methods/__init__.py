@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from edgeprune.errors import TrainError, known
 from edgeprune.methods.auto import Auto
 from edgeprune.methods.base import Method
-from edgeprune.methods.criteria import BY_CRITERIA, ByCriterion
+from edgeprune.methods.criteria import BY_CRITERIA, OF_EDGEPRUNE, ByCriterion
 from edgeprune.methods.given_plan import GivenPlan
 from edgeprune.methods.learned import Learned
 from edgeprune.methods.options import MethodOptions
@@ -20,7 +20,7 @@ from edgeprune.registry import ObjectRegistry
 
 __all__ = [
     "METHODS", "SCHEDULES", "ByCriterion", "Method", "MethodOptions", "Schedule",
-    "chosen_method", "get", "names", "register",
+    "chosen_method", "criterion_names", "get", "names", "register",
 ]  # fmt: skip
 
 METHODS = ObjectRegistry("method", "edgeprune.methods", TrainError, Method)
@@ -34,6 +34,14 @@ for _method in (Learned(), *BY_CRITERIA, BySensitivity(), Auto()):
 def names() -> tuple[str, ...]:
     """Return the names of all methods, including registered criteria."""
     return (*METHODS.names(), *_other_criteria())
+
+
+def criterion_names() -> tuple[str, ...]:
+    """Return the names of all criteria, with those of a user and of other packages.
+
+    As for `names`, torch is imported only where there may be others than edgeprune's.
+    """
+    return (*OF_EDGEPRUNE, *_other_criteria())
 
 
 def _other_criteria() -> tuple[str, ...]:

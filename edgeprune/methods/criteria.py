@@ -117,3 +117,11 @@ BY_CRITERIA: tuple[Method, ...] = (
         criteria=("l1", "similarity"),
     ),
 )
+# The criteria of `edgeprune.importance`, which takes seconds to import.
+OF_EDGEPRUNE = tuple(
+    method.name
+    for method in BY_CRITERIA
+    if isinstance(method, ByCriterion)
+    and not isinstance(method, Factored)
+    and method.criteria == (method.name,)
+)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.errors import ModelError, known
+from edgeprune.errors import ModelError, WeightsError, known
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,6 +59,15 @@ def check_name(name: str) -> None:
                 f"{module}.py is a module: name the function in it that makes the model, as {module}:make"
             )
         raise ModelError(f"{known('model', name, model_names())}; {ELSEWHERE}")
+
+
+def check_weights_file(path: Path) -> None:
+    """Raise WeightsError unless a checkpoint file is there; it is not read."""
+    if not path.exists():
+        raise WeightsError(f"no such weights file: {path}")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no regular file"
+        raise WeightsError(f"{path} is {kind}: give the weights file itself")
 
 
 def build(name: str, *, num_classes: int, in_channels: int = 3, **args: Any) -> nn.Module:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.errors import WeightsError, printable
+from edgeprune.models import check_weights_file
 from edgeprune.options.checks import short
 
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".tar")  # .pth.tar among the last
@@ -98,11 +99,7 @@ def read_checkpoint(path: Path) -> Holdings:
     Raises:
         WeightsError: it is missing, a folder, truncated, of an unknown kind, without tensors, or needs code to be read.
     """
-    if not path.exists():
-        raise WeightsError(f"no such weights file: {path}")
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no regular file"
-        raise WeightsError(f"{path} is {kind}: give the weights file itself")
+    check_weights_file(path)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         content: Any = _read_safetensors(path)

@@ -1,6 +1,7 @@
 """Post-training pruning: a finished network, some unlabelled inputs, and no training code.
 
 options.py      what can be asked for
+early_checks.py what makes no sense, found before torch is imported
 source.py       inputs by position: images.py of a folder, arrays.py of files and factories
 inputs.py       those that are fitted and compared on
 changes.py      random changes of inputs

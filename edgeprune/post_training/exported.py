@@ -7,10 +7,9 @@ from pathlib import Path
 from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.onnx import export_model
-from edgeprune.errors import ModelError
-from edgeprune.models import is_model_name
-from edgeprune.runs.sources import ONNX, SAVED, check_source, example_for, load_source, weights_of
-from edgeprune.runs.subject_options import OF_MODELS, SubjectOptions
+from edgeprune.post_training.early_checks import check_onnx_file, is_model
+from edgeprune.runs.sources import check_source, example_for, load_source, weights_of
+from edgeprune.runs.subject_options import SubjectOptions
 
 OPSET = 17  # the newest that torch's older exporter writes, in a tenth of the time that the newer one takes
 
@@ -27,8 +26,8 @@ def file_of(source: str, options: SubjectOptions) -> Iterator[Path]:
         ModelError: there is no such model, it would have random weights, or an option has no effect on it.
         ExportError: torch cannot write it as ONNX.
     """
-    if not source.endswith(SAVED) and not is_model_name(source):
-        _check_file(source, options)
+    if not is_model(source):
+        check_onnx_file(source, options)
         yield Path(source)
         return
     check_source(source, options)
@@ -36,14 +35,3 @@ def file_of(source: str, options: SubjectOptions) -> Iterator[Path]:
     with scratch_folder() as folder:
         example = example_for(model, source, options)
         yield export_model(model, example, Path(folder) / "model.onnx", opset=OPSET).path
-
-
-def _check_file(source: str, options: SubjectOptions) -> None:
-    for name in OF_MODELS:
-        if getattr(options, name) is not None:
-            raise ModelError(f"`{name}` has no effect on an ONNX file, {source}: leave it out")
-    if not source.endswith(ONNX) and not Path(source).exists():
-        raise ModelError(
-            f"there is no file {source}, and no model of that name: give an ONNX file, torchvision:NAME, "
-            "or package.module:factory"
-        )

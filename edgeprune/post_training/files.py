@@ -7,11 +7,12 @@ from typing import Any
 
 from msgspec import structs
 
-from edgeprune.errors import ExportError, RunError
+from edgeprune.errors import RunError
 from edgeprune.files.locks import held
 from edgeprune.files.reading import sha256
 from edgeprune.onnx_graph.files import OnnxFile, write
 from edgeprune.post_training.curve import curve_of, draw_curve
+from edgeprune.post_training.early_checks import check_out
 from edgeprune.post_training.exporting import versions, write_export
 from edgeprune.post_training.file_subject import FileSubject, open_subject
 from edgeprune.post_training.model_subject import ModelSubject, open_model
@@ -56,7 +57,7 @@ def begin(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
+    check_out(out, torch_network=False)
     vouch_for({**asdict(options), "model": images})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
     subject = open_subject(path, images, options)
@@ -99,7 +100,7 @@ def begin_model(
     Raises:
         EdgePruneError: any mistake in the input; nothing is written then.
     """
-    _check_out(out, ModelSubject.suffix, "a torch network is written as a file of edgeprune.save")
+    check_out(out, torch_network=True)
     vouch_for({**asdict(options), "model": source})
     for place in (images, of_model.example, of_model.into):
         if place is not None:
@@ -240,20 +241,13 @@ def prune_file(
         TargetError: the target cannot be reached.
         StorageError: the smaller file cannot be written.
     """
-    _check_out(out, FileSubject.suffix, "an ONNX file is pruned to an ONNX file")
+    check_out(out, torch_network=False)
     vouch_for(asdict(options))
     subject = open_subject(path, images, options)
     pruning = Stages(subject, options, progress)
     result = pruning.result(str(path), str(out))
     pruning.final.write(out, subject.file.external)
     return result
-
-
-def _check_out(out: str | Path | None, suffix: str, why: str) -> None:
-    if out is not None and Path(out).suffix != suffix:
-        raise ExportError(f"{out} does not end in {suffix}: {why}")
-    if out is not None and Path(out).is_dir():
-        raise ExportError(f"{out} is a folder: give the name of a file")
 
 
 def options_of_run(run: FileRun) -> PruneOptions:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edgeprune.errors import DataError
 from edgeprune.post_training.arrays import Arrays, arrays_of, made_by
+from edgeprune.post_training.early_checks import ARRAYS, check_place
 from edgeprune.post_training.images import ImageFolder
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec, Source
@@ -65,18 +66,14 @@ def open_source(place: str, specs: Sequence[InputSpec], options: PruneOptions) -
     Raises:
         DataError: there are none, or they do not fit.
     """
+    check_place(place)
     path = Path(place)
     if path.is_dir():
         return ImageFolder(path, specs, options)
-    if path.suffix in (".npy", ".npz"):
+    if path.suffix in ARRAYS and path.exists():
         return Arrays(arrays_of(path, specs), specs, place, f"arrays of {path}")
-    if ":" in place and not path.exists():
-        most = max(options.limit, options.distill_limit if options.distills else 0)
-        return Arrays(made_by(place, specs, most), specs, place, f"inputs of {place}")
-    raise DataError(
-        f"{place} is not a folder of images, an .npy or .npz file, or package.module:factory"
-        + ("" if path.exists() else ", and does not exist")
-    )
+    most = max(options.limit, options.distill_limit if options.distills else 0)
+    return Arrays(made_by(place, specs, most), specs, place, f"inputs of {place}")
 
 
 def load_inputs(place: str, specs: Sequence[InputSpec], options: PruneOptions) -> Inputs:

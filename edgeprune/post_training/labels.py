@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgeprune.errors import DataError
+from edgeprune.post_training.early_checks import check_labels
 from edgeprune.post_training.images import ImageFolder
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
@@ -31,10 +32,7 @@ class Labelled:
     def __init__(
         self, folder: Path, specs: list[InputSpec], options: PruneOptions, batch: int | None = None
     ) -> None:
-        if not folder.is_dir():
-            raise DataError(
-                f"`labels`: {folder} is not a folder: give one with a folder of images for each class"
-            )
+        check_labels(folder)
         self.folder, self._batch = folder, batch or BATCH
         self.source = ImageFolder(folder, specs, options)
         parts = [path.relative_to(folder).parts for path in self.source.paths]

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from edgeprune.budget import need_device, parse_targets
 from edgeprune.errors import DataError, TargetError
+from edgeprune.methods import criterion_names
 from edgeprune.options.bounds import (
     CHANNELS,
     IMAGES,
@@ -139,6 +141,7 @@ class PruneOptions:
         None,
         "Order the channels of a layer by this criterion.",
         "method",
+        Choice(criterion_names),
         unset="thinet; l2 for effort=seconds",
     )
     refit: str | None = option(
@@ -195,6 +198,8 @@ class PruneOptions:
             raise TargetError(
                 "a device's budget needs a target: `target=latency=0.7`; leave `max_change` out"
             )
+        if self.target is not None:
+            parse_targets(self.target)
         check_boards(self, TargetError)
         if not self.on_device:
             refuse_device_options(self, TargetError)
@@ -202,8 +207,6 @@ class PruneOptions:
     @property
     def on_device(self) -> bool:
         """Whether widths are chosen for a device, by its latency table."""
-        from edgeprune.budget import need_device, parse_targets
-
         named = self.target_device is not None or self.host is not None
         return named or (self.target is not None and need_device(parse_targets(self.target)))
 

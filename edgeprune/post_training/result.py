@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from edgeprune.budget.targets import SUSTAINED
-from edgeprune.records.pruning import Agreement, FileTimes, HeldOut, LearnedRecord, PruneSummary
+from edgeprune.records.pruning import Agreement, FileTimes, HeldOut, LearnedRecord, PruneSummary, error_line
 from edgeprune.records.times import DeviceTimes, PlanEnergy
 
 
@@ -21,6 +21,8 @@ def result_lines(summary: PruneSummary) -> list[str]:
     """Return a result as rows of text."""
     lines = [] if summary.inputs is None else [f"inputs: {summary.inputs}"]
     lines += [f"{step.step}: {step} on {step.inputs} held-out inputs" for step in summary.held_out]
+    if summary.held_out:
+        lines.append(error_line(summary.held_out[-1]))
     if summary.distilled is not None:
         lines.append(learned_line(summary.distilled))
     before, after = summary.models.baseline, summary.models.pruned

@@ -57,6 +57,21 @@ class Agreement(Record, frozen=True, kw_only=True):
         return error if self.top1 is None else f"top-1 agreement {100 * self.top1:.2f} %, {error}"
 
 
+def error_line(agreement: Agreement) -> str:
+    """Return what the relative error is of, and what it says where a network names classes."""
+    line = (
+        "relative error: squared difference from the original's outputs, over their variance on these inputs"
+    )
+    if agreement.top1 is None:
+        return line
+    if agreement.relative_error <= 1:
+        return f"{line}; the top-1 agreement says more of a classifier"
+    return (
+        f"{line}; above 1 these outputs hardly differ from input to input, and even the top-1 agreement says little: "
+        "are the inputs what the network was made for, with its scale, mean and std?"
+    )
+
+
 class HeldOut(Agreement, frozen=True, kw_only=True):
     """How far the pruned network agrees with the original on held-out inputs after a step."""
 

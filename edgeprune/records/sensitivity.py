@@ -15,7 +15,7 @@ class SensitiveGroup(Record, frozen=True):
     Attributes:
         name: of their first group.
         classes: decisions in it.
-        flops_share: of the network's FLOPs that the removal of all of them would save, first order.
+        flops_share: of the network's FLOPs that go with all of them; a layer between two groups counts in both.
     """
 
     name: Name

@@ -160,9 +160,10 @@ def check_factory(
     if what == "model" and _is_registered(name) and set(args) <= set(_PLAIN_ARGS):
         return
     if not any(module == package or module.startswith(f"{package}.") for package in _PACKAGES.get()):
+        package = module.split(".")[0]
         raise ModelError(
-            f"{where} was made by the factory {name!r}, which is other people's code: if you trust it, say "
-            f"--trust {module.split('.')[0]} (in Python: with edgeprune.trusting({module.split('.')[0]!r}))"
+            f"{where} was made by the factory {name!r}, and to use it runs the code of {module}: if that is your "
+            f"own or you trust it, say --trust {package} (in Python: with edgeprune.trusting({package!r}))"
         )
     _check_place(module.split(".")[0], [where, *folders])
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import UnsetType
 
-from edgeprune.records.pruning import Agreement, HeldOut, PruneConfig, PruneSummary
+from edgeprune.records.pruning import Agreement, HeldOut, PruneConfig, PruneSummary, error_line
 from edgeprune.report.blocks import Block, Figure, Folded, Remark, Section, Table
 from edgeprune.report.charts import Series, line_chart
 from edgeprune.reporting.rows import percent, quantity, times
@@ -68,6 +68,8 @@ def _agreement(summary: PruneSummary) -> Section:
     ]
     head = ("after", "same class", "relative error", "held-out inputs")
     blocks: list[Block] = [Table(head, rows, "Agreement with the original on inputs that took no part.")]
+    if summary.held_out:
+        blocks.append(Remark(error_line(summary.held_out[-1]), "note"))
     if summary.fit == "none" and len(rows) > 1:
         blocks.append(Remark("The fit made it worse and was dropped.", "note"))
     blocks += [Remark(text, "warning", "warning") for text in summary.warnings]

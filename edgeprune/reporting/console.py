@@ -20,7 +20,7 @@ MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
 BAR_WIDTHS = 8, 24  # the least and the most of a progress bar
 BESIDE_BAR = 24  # columns of the share, of two times of up to 99 hours, and between all of them
 ROW = ("", "baseline", "pruned", "change")
-UNFOLDED = ("name", "method", "when")  # headings of columns that are never folded
+UNFOLDED = ("name", "method", "when", "runtimes")  # headings of columns that are never folded
 
 
 @contextmanager

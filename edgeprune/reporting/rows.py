@@ -310,8 +310,8 @@ def device_table(rows: list[dict[str, Any]]) -> Table:
     heads = [
         ("name", "left"),
         ("runtimes", "left"),
-        ("align to", "left"),
-        ("memory", "right"),
+        ("align", "left"),
+        ("RAM, GB", "right"),
         ("power", "left"),
     ]
     cells = [
@@ -319,7 +319,7 @@ def device_table(rows: list[dict[str, Any]]) -> Table:
             row["name"],
             "\n".join(f"{name} {precision}" for name, precision in row["runtimes"].items()),
             "\n".join(f"{precision} {multiple}" for precision, multiple in row["alignment"].items()) or "-",
-            ", ".join(f"{size:g}" for size in row["memory_gb"]) + " GB" if row["memory_gb"] else "-",
+            "/".join(f"{size:g}" for size in sorted(row["memory_gb"])) or "-",
             "\n".join(TOTALS.get(kind := total.split("=")[0], kind) for total in row["totals"]) or "none",
         ]
         for row in rows

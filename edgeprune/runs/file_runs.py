@@ -32,6 +32,7 @@ FILE_RUN = Kind(
         "export/export.json", "export/*.onnx", "export/*.onnx.data",
         "bench/*.json", "bench/*.json.partial", "bench/*.rounds.jsonl",
     ),
+    option="--run",
 )  # fmt: skip
 
 

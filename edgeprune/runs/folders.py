@@ -31,11 +31,13 @@ class Kind:
         name: for messages, as in "is not a run folder".
         marker: the JSON file with a schema that identifies the kind.
         own: patterns of the relative paths that edgeprune writes, such as "export/*.onnx".
+        option: by which a command is told another path, for messages.
     """
 
     name: str
     marker: str
     own: tuple[str, ...]
+    option: str = "--out"
 
     def within(self, folder: str) -> tuple[str, ...]:
         """Return the patterns for a folder of this kind that is nested in another as ``folder``."""
@@ -102,10 +104,10 @@ def check_folder_free(path: Path, kind: Kind, *, force: bool, inputs: Iterable[s
         if not is_occupied(path) and not is_occupied(path.resolve()):  # "missing/.." is this folder
             return
     if not path.resolve().is_dir() or not kind.matches(path):
-        raise RunError(f"{path} exists and is not a {kind.name}: choose another --out")
+        raise RunError(f"{path} exists and is not a {kind.name}: choose another {kind.option}")
     if not force:
         raise RunError(
-            f"{path} exists: go on with --resume, start it anew with --force, or choose another --out"
+            f"{path} exists: go on with --resume, start it anew with --force, or choose another {kind.option}"
         )
     with explained(path):
         _check_replaceable(path, kind, inputs)
@@ -120,7 +122,7 @@ def is_occupied(path: Path) -> bool:
 
 def _check_replaceable(path: Path, kind: Kind, inputs: Iterable[str | None]) -> None:
     """Raise RunError if replacing the folder at ``path`` would delete more than edgeprune's own files."""
-    instead = "choose another --out"
+    instead = f"choose another {kind.option}"
     if path.is_symlink():
         raise RunError(f"{path} is a symbolic link, which --force does not replace: name {path.resolve()}")
     place, here = path.resolve(), Path.cwd().resolve()

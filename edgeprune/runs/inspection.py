@@ -73,6 +73,25 @@ def group_rows(graph: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def size_of_inputs(graph: dict[str, Any]) -> str:
+    """Return the sizes of the inputs as '1x3x32x32', from the JSON of `edgeprune inspect`."""
+    return " and ".join("x".join(map(str, shape)) for shape in graph["inputs"])
+
+
+def group_remarks(graph: dict[str, Any], source: str) -> list[str]:
+    """Return what the table of groups is of.
+
+    Args:
+        graph: the JSON of `edgeprune inspect`.
+        source: the model's name, or its file, or the run's folder.
+    """
+    change = "" if Path(source).is_dir() else "; --input sets another, as --input 3x64x64"
+    return [
+        f"FLOPs are for an input of {size_of_inputs(graph)}{change}",
+        "parameters and FLOPs of a row: what goes with all of its channels; a layer between two rows counts in both",
+    ]
+
+
 def protected_rows(graph: dict[str, Any]) -> list[list[str]]:
     """Return the rows of the table of protected channels, from the JSON of `edgeprune inspect`."""
     return [

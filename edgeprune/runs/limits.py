@@ -16,6 +16,7 @@ from edgeprune.records.runs import Summary
 from edgeprune.tasks import Classification, Task
 
 BENCH = "bench"
+LOWER_END, UPPER_END = ("lower end of its 95 % interval", "upper end of its 95 % interval")
 NO_ACCURACY = "the run's task is not classification, or it knew no labels"
 Source = Any  # a `Summary`, the ONNX `Artifact` of each model by name, or a `BenchResult`
 AnySummary = Summary | PruneSummary
@@ -47,6 +48,7 @@ class Limit:
         read: the source's content -> the value, or None and a reason.
         least: smallest possible value; None: it may be negative.
         most: largest possible value.
+        about: what the value is, where its name does not say it.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Limit:
     read: Callable[[Source], ValueOrReason]
     least: float | None = 0.0
     most: float = math.inf
+    about: str = ""
 
     @property
     def may_be_negative(self) -> bool:
@@ -197,6 +200,7 @@ def _limits_of(task: Task) -> tuple[Limit, ...]:
             "points" if points else "",
             _upper_drop(task),
             None,
+            about=UPPER_END,
         ),
         Limit(f"onnx_{metric.name}", "bench", at_most, "", on_device, least, most),
     )
@@ -251,7 +255,8 @@ LIMITS = {
     for limit in (
         Limit("accuracy", "summary", False, "", _accuracy, most=1.0),
         Limit("accuracy_drop_points", "summary", True, "points", _drop, least=None),
-        Limit("accuracy_drop_upper_points", "summary", True, "points", _upper_drop(Classification()), least=None),
+        Limit("accuracy_drop_upper_points", "summary", True, "points", _upper_drop(Classification()), least=None,
+              about=UPPER_END),
         Limit("params", "summary", True, "", lambda s: (s.models.pruned.params, "")),
         Limit("params_fraction", "summary", True, "", _share(lambda model: model.params)),
         Limit("flops", "summary", True, "", lambda s: (s.models.pruned.flops, "")),
@@ -266,7 +271,7 @@ LIMITS = {
         Limit("latency_p90_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p90, _why_no_percentile)),
         Limit("latency_p99_ms", "bench", True, "ms", _measured(lambda m: m.latency_ms.p99, _why_no_percentile)),
         Limit("throughput_ips", "bench", False, "images/s", _measured(lambda m: m.throughput_ips)),
-        Limit("speedup", "bench", False, "x", _speedup),
+        Limit("speedup", "bench", False, "x", _speedup, about=LOWER_END),
         Limit("memory_peak_mb", "bench", True, "MB",
               _measured(lambda m: _scaled(m.memory_peak_bytes, 1e6), lambda m: m.memory_reason)),
         Limit("energy_mj", "bench", True, "mJ",

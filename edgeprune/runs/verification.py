@@ -258,7 +258,7 @@ def sentence(check: Mapping[str, Any]) -> str:
         return f"{check['name']} is not known: {check['reason']}"
     side = LIMITS[check["name"]].side
     verb = "allowed" if side == "at_most" else "asked"
-    return f"{check['name']} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {verb}"
+    return f"{_named(check)} is {_value(check)}, {side.replace('_', ' ')} {check[side]:g} was {verb}"
 
 
 def verdict_table(result: Mapping[str, Any]) -> Table:
@@ -269,8 +269,13 @@ def verdict_table(result: Mapping[str, Any]) -> Table:
         side = LIMITS[check["name"]].side
         bound = f"{'<=' if side == 'at_most' else '>='} {check[side]:g}"
         why = f": {check['reason']}" if check["reason"] else ""
-        rows.append([check["name"], _value(check), bound, check["verdict"] + why])
+        rows.append([_named(check), _value(check), bound, check["verdict"] + why])
     return heads, rows
+
+
+def _named(check: Mapping[str, Any]) -> str:
+    about = LIMITS[check["name"]].about
+    return f"{check['name']} ({about})" if about else str(check["name"])
 
 
 def _value(check: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from edgeprune.search.strategy import Strategy
 from edgeprune.search.variables import Variables
 from edgeprune.train_prune.budgets import make_budget
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import stored_options
+from edgeprune.train_prune.stored import stored_options
 
 NEAR_BY, STRAY = 20, 0.02  # tries to find a new policy, and by how much more each moves away
 SCORE_IMAGES = 640  # training images for a criterion that needs data

@@ -26,7 +26,7 @@ from edgeprune.search.folder import OPTIONS_FILE, SearchFolder
 from edgeprune.search.options import SearchOptions
 from edgeprune.search.single import Finished, create, ensure_baseline, finish
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import stored_options
+from edgeprune.train_prune.stored import stored_options
 
 COMPARED = "compared"  # name of a comparison that workers agree on
 # Of the whole: the baseline is trained already, and each point has one target.

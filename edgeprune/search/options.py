@@ -1,11 +1,12 @@
 """Options of a search, checked before anything is written. Nothing heavy is imported."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from edgeprune.errors import SearchError, TrainError
+from edgeprune.methods import criterion_names
 from edgeprune.options.bounds import IMAGES, PROPER_SHARE, SEED
 from edgeprune.options.checks import Choice, Count
 from edgeprune.options.fields import check_fields, option
@@ -16,12 +17,6 @@ ROLLBACKS = ("none", "direct", "gradual")
 DISTANCES = ("st", "eu", "js")
 WALLS = ("scale", "sequential")
 FITS = ("kernel", "sequential")
-
-
-def _criteria() -> Sequence[str]:
-    from edgeprune.importance import CRITERIA
-
-    return CRITERIA.names()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +66,7 @@ class SearchOptions:
         "l1",
         "Rank the channels of a group by this criterion.",
         "method",
-        Choice(_criteria),
+        Choice(criterion_names),
         main=True,
         metavar="NAME",
     )

@@ -1,20 +1,16 @@
 """A search from its options to its result: one for the target, or several within a largest drop."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from edgeprune.comparison.source import check_begun_with, shared_training
 from edgeprune.errors import RunError, SearchError
 from edgeprune.files.locks import shared
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.records.search import SearchResult
-from edgeprune.records.trust import vouch_for
-from edgeprune.runs.folders import check_folder_free
-from edgeprune.search.folder import SEARCH, SearchFolder
+from edgeprune.search.checking import check_before_torch
+from edgeprune.search.folder import SearchFolder
 from edgeprune.search.max_drop import MaxDropSearch
-from edgeprune.search.options import STUDIED, SearchOptions
+from edgeprune.search.options import SearchOptions
 from edgeprune.search.single import create, finish
 from edgeprune.studies import HEARTBEAT_S
 from edgeprune.studies.opening import check_storage
@@ -52,7 +48,7 @@ def search(
         TargetError: no network keeps to `max_drop`; their searches stay.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; ``resume`` continues.
     """
-    if storage is not None:
+    if resume and storage is not None:
         check_storage(storage)
     folder = SearchFolder.open(out) if resume else _begin(Path(out), options, storage, force, progress)
     options, stored = folder.read_options()
@@ -61,20 +57,6 @@ def search(
         if options.max_drop is not None:
             return MaxDropSearch(folder, options, storage, heartbeat_s, progress).execute()
         return finish(folder, options, url, heartbeat_s, progress).result
-
-
-def check_same_search(out: str | Path, typed: Mapping[str, Any]) -> None:
-    """Check that options typed beside ``resume`` are those of the search.
-
-    Args:
-        out: the search's folder.
-        typed: options as they were typed, by name.
-
-    Raises:
-        RunError: one of them differs.
-    """
-    vouch_for(typed)
-    check_begun_with("search", SearchFolder.open(out).read_options()[0], typed)
 
 
 def _storage_of(folder: SearchFolder, storage: str | None, stored: str) -> str:
@@ -106,9 +88,5 @@ def _begin(
     """Check the options, then create the folder."""
     if options is None:
         raise RunError("a new search needs its options")
-    if storage is not None and options.sampler not in STUDIED:
-        raise SearchError(f"`sampler={options.sampler}` uses a single worker: leave `storage` out")
-    check_folder_free(out, SEARCH, force=force, inputs=options.inputs)
-    training = shared_training(options.source, options.training, same_split=True)
-    options = replace(options, training=training)
+    options = check_before_torch(out, options, storage=storage, force=force)
     return create(out, options, storage, force=force, progress=progress)

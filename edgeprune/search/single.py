@@ -15,6 +15,7 @@ from edgeprune.processes.progress import ProgressCallback
 from edgeprune.processes.signals import stop_on_interrupt
 from edgeprune.records.search import SearchResult
 from edgeprune.runs.folders import folder_aside
+from edgeprune.search.checking import training_of
 from edgeprune.search.clusters import check_clusters
 from edgeprune.search.conclusion import conclude, write_best_plan
 from edgeprune.search.context import SearchContext, projection_of, variables_of
@@ -25,8 +26,8 @@ from edgeprune.search.result import STAGE, best_of
 from edgeprune.studies.store import StudyStore
 from edgeprune.studies.urls import redacted
 from edgeprune.train_prune.budgets import make_budget
-from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import begin, stored_options, train_baseline
+from edgeprune.train_prune.pipeline import begin, train_baseline
+from edgeprune.train_prune.stored import stored_options
 from edgeprune.training import Interrupted
 
 
@@ -60,9 +61,8 @@ def create(
         EdgePruneError: a mistake in the options; nothing is written then.
     """
     with folder_aside(out, SEARCH, force=force, inputs=options.inputs) as aside:
-        training = TrainPruneOptions(**{**options.training, "method": "l1", "distill": False})
         folder = SearchFolder(aside)
-        begin(folder.baseline, training, False, progress)
+        begin(folder.baseline, training_of(options), False, progress)
         folder.write_options(asdict(options), None if storage is None else redacted(storage))
         _check(folder, options, progress)
     return SearchFolder(out)

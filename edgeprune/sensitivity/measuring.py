@@ -13,6 +13,7 @@ from edgeprune.errors import RunError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
 from edgeprune.graph.classes import Graph
+from edgeprune.graph.groups import shares_of_groups
 from edgeprune.graph.plan import Plan
 from edgeprune.importance import needs_batches, score
 from edgeprune.processes.progress import ProgressCallback, no_progress
@@ -126,14 +127,11 @@ def _begun(
     if stored is not None and dict(stored.conditions) == conditions:
         return msgspec.structs.replace(stored, shares=shares, complete=False)
     graph = subject.graph
-    flops, total = graph.marginal_flops(), max(1, graph.flops())
+    together = [tied.groups for tied in graph.tied_groups]
+    flops = shares_of_groups(graph.groups, graph.by_widths("flops"), together)
     groups = tuple(
-        SensitiveGroup(
-            tied.groups[0].name,
-            tied.size,
-            float(sum(flops[group.classes].sum() for group in tied.groups) / total),
-        )
-        for tied in graph.tied_groups
+        SensitiveGroup(tied.groups[0].name, tied.size, share)
+        for tied, share in zip(graph.tied_groups, flops, strict=True)
     )
     baseline = score_of(graph.model, images, subject.task)
     return SensitivityRecord(

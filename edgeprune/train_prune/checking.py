@@ -7,12 +7,15 @@ from pathlib import Path
 from edgeprune import tasks
 from edgeprune.backends.onnx import Onnx
 from edgeprune.budget import need_device, parse_targets
-from edgeprune.errors import TrainError
+from edgeprune.data import check_data
+from edgeprune.errors import PlanError, TrainError
 from edgeprune.methods import Method, chosen_method
-from edgeprune.models import check_name
+from edgeprune.models import check_name, check_weights_file
 from edgeprune.options.device import check_boards, refuse_device_options
 from edgeprune.options.fields import check_fields
 from edgeprune.processes.distributed import world
+from edgeprune.records.checking import read_value
+from edgeprune.records.runs import KeepPlan
 from edgeprune.records.trust import vouch_for
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
@@ -28,13 +31,41 @@ def check_before_torch(out: Path, options: TrainPruneOptions, *, force: bool) ->
         force: whether a run of that name is replaced.
 
     Raises:
-        RunError: something else is there. TrainError, TargetError, ModelError: an option that makes no sense.
+        RunError: something else is there. TrainError, TargetError: an option that makes no sense; also see
+            `check_named`.
     """
     vouch_for(asdict(options))
     if world().is_main:
         Run.check_free(out, force=force, inputs=(options.weights, options.plan, options.lut, options.data))
     check_choices(options)
+    check_named(options)
+
+
+def check_named(options: TrainPruneOptions) -> None:
+    """Check that what options name may be there: model, data, files, and the device with its runtime; none is read.
+
+    Raises:
+        ModelError, DataError, WeightsError, PlanError, BenchError: it is not, or has another name.
+        TrainError: weights, and how to train what they are of.
+    """
     check_name(options.model)
+    check_data(options.data)
+    if options.weights is not None:
+        check_weights_file(Path(options.weights))
+        for name in ("baseline_epochs", "baseline_lr"):
+            if getattr(options, name) is not None:
+                raise TrainError(f"`{name}` and `weights` exclude each other: the weights are the baseline")
+    if options.plan is not None:
+        read_plan(options.plan)
+    if on_device(options):
+        from edgeprune.latency.bench_target import check_device_names
+
+        check_device_names(options)
+
+
+def read_plan(path: str) -> KeepPlan:
+    """Return the keep-plan in a file; raises PlanError where there is none."""
+    return KeepPlan.from_dict(read_value(Path(path), error=PlanError), f"{path} is not a keep-plan")
 
 
 def check_choices(options: TrainPruneOptions) -> None:

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from edgeprune import tasks
-from edgeprune.budget import parse_targets
 from edgeprune.data import DataBundle, OtherKind, load_data
-from edgeprune.errors import ModelError, PlanError, RunError, TrainError
+from edgeprune.errors import ModelError, TrainError
 from edgeprune.files.locks import held
 from edgeprune.files.paths import explained
 from edgeprune.files.reading import sha256
@@ -24,22 +23,21 @@ from edgeprune.models import build, load_weights
 from edgeprune.processes.distributed import world
 from edgeprune.processes.progress import ProgressCallback, no_progress
 from edgeprune.processes.signals import stop_on_interrupt
-from edgeprune.records import check
-from edgeprune.records.checking import read_value
 from edgeprune.records.runs import KeepPlan, Summary
-from edgeprune.records.trust import check_options, other_hosts, vouch_for
+from edgeprune.records.trust import check_options
 from edgeprune.rewrite.compaction import compact
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.budgets import make_budget
-from edgeprune.train_prune.checking import check_before_torch, check_choices, check_device_here, check_parts
+from edgeprune.train_prune.chance import warn_of_weights
+from edgeprune.train_prune.checking import check_before_torch, check_device_here, check_parts, read_plan
 from edgeprune.train_prune.defaults import resolve, share_to_hold_out
 from edgeprune.train_prune.effects import typed_names
-from edgeprune.train_prune.given_weights import warn_of_weights
 from edgeprune.train_prune.max_drop import MaxDropSearch
 from edgeprune.train_prune.options import TrainPruneOptions
 from edgeprune.train_prune.stage_context import StageContext
 from edgeprune.train_prune.stages import Stages
+from edgeprune.train_prune.stored import stored_options
 from edgeprune.training.checkpoints import checkpoint_seconds
 
 
@@ -145,7 +143,7 @@ def begin(
         EdgePruneError: any mistake in the input; nothing is written then.
     """
     check_before_torch(out, options, force=force)
-    _check_names(options)
+    _check_machine(options)
     data = _load(options, progress)
     typed = typed_names(options)
     if (share := share_to_hold_out(options, data)) != options.val_fraction:
@@ -161,7 +159,7 @@ def begin(
     _check_output(model, data, options)
     if world().is_main:
         warn_of_weights(model, data, options)
-    plan = _read_plan(options.plan) if options.plan else None
+    plan = read_plan(options.plan) if options.plan else None
     options = _reachable(model, data, options, plan, progress)
     config = {
         **_config(options, data, args),
@@ -203,16 +201,12 @@ def _data_of(run: Run, options: TrainPruneOptions) -> DataBundle:
     return run.data(in_memory=options.in_memory, workers=options.workers)
 
 
-def _check_names(options: TrainPruneOptions) -> None:
-    """Check what else needs no data."""
+def _check_machine(options: TrainPruneOptions) -> None:
+    """Check what needs torch, but no data."""
     check_device_here(options.device)
     checkpoint_seconds()  # raises if the environment variable is not a number
     if ":" not in options.model:  # a factory may refuse an invented number of classes
         build(options.model, num_classes=10)
-    if options.weights is not None:
-        for name in ("baseline_epochs", "baseline_lr"):
-            if getattr(options, name) is not None:
-                raise TrainError(f"`{name}` and `weights` exclude each other: the weights are the baseline")
 
 
 def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions) -> None:
@@ -228,10 +222,6 @@ def _check_output(model: nn.Module, data: DataBundle, options: TrainPruneOptions
             ) from error
     model.train(mode)
     tasks.get(options.task).check_output(output, data, images=images, model=options.model)
-
-
-def _read_plan(path: str) -> KeepPlan:
-    return KeepPlan.from_dict(read_value(Path(path), error=PlanError), f"{path} is not a keep-plan")
 
 
 def _reachable(
@@ -270,49 +260,6 @@ def _config(options: TrainPruneOptions, data: DataBundle, args: dict[str, Any]) 
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
     }
-
-
-def check_same_options(run_path: str | Path, typed: dict[str, Any]) -> None:
-    """Raise RunError unless the options typed with --resume are those the run was started with."""
-    vouch_for(typed)
-    stored = asdict(stored_options(Run.open(run_path)))
-    if fault := other_hosts(stored, typed):
-        raise RunError(f"this run was started {fault}")
-    others = {name: value for name, value in typed.items() if name not in ("host", "more_hosts")}
-    for name, value in others.items():
-        if name in stored and value != "auto" and not same_option(name, stored[name], value):
-            raise RunError(
-                f"this run was started with {name}={stored[name]}, not {value}: leave `{name}` out, "
-                "or start another run"
-            )
-
-
-def same_option(name: str, stored: Any, typed: Any) -> bool:
-    """Return whether a typed option equals the stored one.
-
-    Args:
-        name: of the option.
-        stored: its value in the run's config.json.
-        typed: its value on the command line; targets are compared by meaning.
-    """
-    if name == "target":
-        return parse_targets(stored) == parse_targets(typed)
-    return bool(stored == typed)
-
-
-def stored_options(run: Run) -> TrainPruneOptions:
-    """Return the options a run was started with; raises RunError if its config.json has no valid ones."""
-    options = run.config.get("options")
-    check(options, TrainPruneOptions, f"{run.path / 'config.json'} options", hint="was it edited?")
-    _ = run.task  # code of other people is refused before it is imported
-    try:
-        stored = TrainPruneOptions(**(options or {}))
-    except TypeError as error:
-        raise RunError(
-            f"{run.path} was made by another version of edgeprune ({error}): start another run"
-        ) from error
-    check_choices(stored)
-    return stored
 
 
 def _options_to_resume(run: Run) -> TrainPruneOptions:

@@ -16,8 +16,9 @@ from edgeprune.records.runs import JudgedModel, JudgedModels, Outcome, Summary
 from edgeprune.runs.run import Run
 from edgeprune.tasks import Task
 from edgeprune.tasks.classification import ACCURACY
-from edgeprune.train_prune.given_weights import chance_note
+from edgeprune.train_prune.chance import chance_note
 from edgeprune.train_prune.options import TrainPruneOptions
+from edgeprune.train_prune.quality_notes import change_note
 
 COUNTED = ("params", "flops")  # what a summary has of each model
 
@@ -36,7 +37,10 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
     records = {which: _record(run, data, which, models[which], scores[which]) for which in models}
     base, pruned = records["baseline"], records["pruned"]
     metric = task.metric
-    note = chance_note(options, data, scores["baseline"][metric.name], data.sizes["test"])
+    judged = (
+        chance_note(options, data, scores["baseline"][metric.name], data.sizes["test"]),
+        change_note(metric, scores["baseline"][metric.name], scores["pruned"][metric.name], options),
+    )
     targets = parse_targets(options.target)
     example, opaque = torch.zeros(1, *data.shape), options.opaque or ()
     graph = build_graph(models["baseline"].cpu(), example, opaque=opaque)
@@ -72,7 +76,7 @@ def summarize(run: Run, data: DataBundle, options: TrainPruneOptions) -> Summary
             *parts_kept(graph),
             *_missed(targets, outcomes),
             *data.notes,
-            *([note] if note else []),
+            *(note for note in judged if note),
         ),
         **named,
     )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
         recalibrated_if_better,
         score_of,
     )
-    from edgeprune.training.loop import Interrupted, Stage
+    from edgeprune.training.interruption import Interrupted
+    from edgeprune.training.loop import Stage
     from edgeprune.training.narrow_maps import narrow_maps_in_fp32
     from edgeprune.training.options import TrainOptions
     from edgeprune.training.pairs import PairedScores, evaluate_pair
@@ -48,7 +49,8 @@ __getattr__ = import_on_first_use(
         "evaluation": ("evaluate", "recalibrate", "recalibrate_on", "recalibrated_if_better", "score_of"),
         "callbacks": ("Callback", "Plateau"),
         "checkpoints": ("checkpoint_seconds",),
-        "loop": ("Interrupted", "Stage"),
+        "interruption": ("Interrupted",),
+        "loop": ("Stage",),
         "narrow_maps": ("narrow_maps_in_fp32",),
         "options": ("TrainOptions",),
         "pairs": ("PairedScores", "evaluate_pair"),

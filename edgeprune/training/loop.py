@@ -25,16 +25,13 @@ from edgeprune.tasks import Classification, Task
 from edgeprune.training.callbacks import Callback
 from edgeprune.training.checkpoints import StageCheckpoints, checkpoint_seconds
 from edgeprune.training.evaluation import channels_last, evaluate, recalibrate
+from edgeprune.training.interruption import Interrupted
 from edgeprune.training.narrow_maps import narrow_maps_in_fp32
 from edgeprune.training.norms import shared_statistics
 from edgeprune.training.options import TrainOptions
 from edgeprune.training.precision import computing_in
 from edgeprune.training.stage_log import StageLog
 from edgeprune.training.updater import ModelUpdater
-
-
-class Interrupted(Exception):
-    """Training was interrupted, and has left a checkpoint if it has a run folder."""
 
 
 @dataclass

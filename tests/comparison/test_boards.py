@@ -47,6 +47,9 @@ def test_each_row_is_pruned_for_the_worst_board(
     assert cells[-1][-2:] == [f"{board['pruned_ms']:.3f} ms" for board in row["boards"]]
     assert cells[0][-2:] == ["", ""]
     assert "on a" in result.stdout
+    assert result.stderr.startswith(
+        "--no-latency leaves out the measurement of finished rows alone: with the target "
+    )
     alone = CliRunner().invoke(main, ["compare", "--out", "out", "--resume", "--host", "a"])
     assert (
         alone.exit_code == 1

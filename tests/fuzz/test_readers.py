@@ -34,8 +34,8 @@ from edgeprune.runs.run import Run
 from edgeprune.runs.verification import read_budget
 from edgeprune.search.folder import SearchFolder
 from edgeprune.search.options import SearchOptions
-from edgeprune.train_prune.pipeline import check_same_options
 from edgeprune.train_prune.steering import status
+from edgeprune.train_prune.stored import check_same_options
 from fuzz.conftest import NeedsClass
 from fuzz.mutate import changed_json, mutated
 

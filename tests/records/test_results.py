@@ -108,6 +108,7 @@ def test_a_pruned_file_of_the_first_version() -> None:
         "cut: top-1 agreement 50.00 %, relative error 0.2500 on 40 held-out inputs",
         "fitted (kernel): top-1 agreement 75.00 %, relative error 0.1250 on 40 held-out inputs",
         "distilled (2 epochs): relative error 0.0625 on 40 held-out inputs",
+        "relative error: squared difference from the original's outputs, over their variance on these inputs",
         "learned from 160 inputs for 2 epochs; 1 weights cannot learn, since no gradient reaches them (w1)",
         "accuracy 87.50 % -> 75.00 % (-12.50 points) on 40 labelled images",
         "FLOPs 2,000 -> 1,000 (0.500)",

@@ -17,7 +17,8 @@ from edgeprune.models import build
 from edgeprune.runs.inspection import inspected_graph
 from edgeprune.runs.run import Run
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import check_same_options, stored_options, train_prune
+from edgeprune.train_prune.pipeline import train_prune
+from edgeprune.train_prune.stored import check_same_options, stored_options
 
 pytestmark = pytest.mark.usefixtures("here")
 NOTE = "norm is kept whole because it was asked for"

@@ -308,6 +308,7 @@ def test_command(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "budget.toml").write_text("speedup = 1.5\n")
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and "all limits are met" in done.stdout
+    assert "speedup (lower end of its 95 % interval)" in " ".join(done.stdout.replace("│", " ").split())
     assert CliRunner().invoke(main, ["verify", str(run)]).exit_code == 2
 
 

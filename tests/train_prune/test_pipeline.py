@@ -33,8 +33,9 @@ from edgeprune.runs.run import Run
 from edgeprune.train_prune import pipeline
 from edgeprune.train_prune.defaults import resolve
 from edgeprune.train_prune.options import TrainPruneOptions
-from edgeprune.train_prune.pipeline import check_same_options, train_prune
+from edgeprune.train_prune.pipeline import train_prune
 from edgeprune.train_prune.steering import send_command
+from edgeprune.train_prune.stored import check_same_options
 
 pytestmark = pytest.mark.usefixtures("here")
 

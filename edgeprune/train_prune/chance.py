@@ -1,4 +1,4 @@
-"""A note on weights that know nothing of the data: they may be of another data set, or in another order of classes."""
+"""A note on a baseline that knows nothing of the data: weights may be of another data set, or order of classes."""
 
 import functools
 import logging
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def chance_note(options: TrainPruneOptions, data: DataBundle, accuracy: float, images: int) -> str | None:
-    """Return a note where the accuracy of given weights is about that of guesses; None where it is not.
+    """Return a note where the accuracy of a baseline is about that of guesses; None where it is not.
 
     Args:
         options: of the run.
@@ -34,6 +34,11 @@ def chance_note(options: TrainPruneOptions, data: DataBundle, accuracy: float, i
     deviation = math.sqrt(chance * (1 - chance) / images)
     if accuracy > min(NEAR * chance, chance + DEVIATIONS * deviation):
         return None
+    if options.weights is None:
+        return (
+            f"the baseline reaches {100 * accuracy:.1f} % on {options.data}, about chance: train it for more "
+            "--baseline-epochs, or at another --baseline-lr"
+        )
     return (
         f"the given weights reach {100 * accuracy:.1f} % on {options.data}, about chance: are they of this data? name "
         "theirs by --data"
@@ -49,7 +54,7 @@ def warn_of_weights(model: nn.Module, data: DataBundle, options: TrainPruneOptio
         options: resolved ones.
     """
     images = min(IMAGES, data.sizes["train"])
-    if not _can_judge(options, images):
+    if options.weights is None or not _can_judge(options, images):
         return
     batches = data.batches("train", limit=IMAGES, batch_size=64)
     accuracy = training.evaluate(
@@ -61,9 +66,9 @@ def warn_of_weights(model: nn.Module, data: DataBundle, options: TrainPruneOptio
 
 
 def _can_judge(options: TrainPruneOptions, images: int) -> bool:
-    """Return whether so many images can tell given weights from guesses."""
+    """Return whether so many images can tell a trained network from guesses."""
     judged_by = tasks.get(options.task).metric.name
-    return options.weights is not None and judged_by == ACCURACY.name and images >= FEWEST
+    return options.init != "random" and judged_by == ACCURACY.name and images >= FEWEST
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import torch
 
 from edgeprune.data import DataBundle, load_data
 from edgeprune.models import build
-from edgeprune.train_prune.given_weights import _warn_once, chance_note, warn_of_weights
+from edgeprune.train_prune.chance import _warn_once, chance_note, warn_of_weights
 from edgeprune.train_prune.options import TrainPruneOptions
 
 GIVEN = TrainPruneOptions(model="resnet8", weights="w.pt", device="cpu", precision="fp32")
@@ -30,8 +30,12 @@ def test_accuracy_by_chance_is_noted(accuracy: float, images: int, noted: bool, 
         assert note == f"{start} name theirs by --data"
 
 
-def test_a_trained_baseline_is_not_noted(digits: DataBundle) -> None:
-    assert chance_note(TrainPruneOptions(), digits, 0.1, 360) is None
+def test_a_baseline_that_was_trained_here_is_to_be_trained_longer(digits: DataBundle) -> None:
+    assert chance_note(TrainPruneOptions(), digits, 0.1, 360) == (
+        "the baseline reaches 10.0 % on digits, about chance: train it for more --baseline-epochs, or at another "
+        "--baseline-lr"
+    )
+    assert chance_note(TrainPruneOptions(init="random"), digits, 0.1, 360) is None
 
 
 def test_weights_by_chance_are_warned_of_before_training(
