@@ -109,8 +109,8 @@ def train_prune(
     else:
         chosen = TrainPruneOptions(**options, **hosts)
         place, taken = (Path(out), None) if out else free_place(options["model"], options["data"])
-        check_before_torch(place, chosen, force=force)
         check_effect([chosen], typed)
+        check_before_torch(place, chosen, force=force)
     from edgeprune.train_prune import pipeline  # and torch with it, which takes seconds
     from edgeprune.training import Interrupted
 

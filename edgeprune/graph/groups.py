@@ -76,12 +76,12 @@ def shares_of_groups(
         together: the groups of each share.
     """
     widths = np.array([group.size for group in groups], dtype=np.int64)
-    whole = max(1.0, cost(widths))
+    total = max(1.0, cost(widths))
     shares = []
     for chosen in together:
         without = widths.copy()
         without[[group.index for group in chosen]] = 0
-        shares.append(1 - cost(without) / whole)
+        shares.append(1 - cost(without) / total)
     return shares
 
 

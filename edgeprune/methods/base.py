@@ -49,6 +49,8 @@ class Method:
     @property
     def needs_data(self) -> bool:
         """Whether its criteria need training images."""
+        if not self.criteria:  # criteria need torch, which takes seconds to import
+            return False
         from edgeprune.importance import CRITERIA, needs_batches
 
         return any(criterion in CRITERIA and needs_batches(criterion) for criterion in self.criteria)

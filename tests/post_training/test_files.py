@@ -366,5 +366,5 @@ def test_a_model_by_name_needs_what_a_file_has(folder: Path, tmp_path: Path) -> 
     assert "--weights has no effect on an ONNX file" in _error(
         _prune(folder / "net.onnx", out, "--weights", "x.pt", *data)
     )
-    assert "resnet18" in _error(_prune(Path("torchvision:resnet19"), out, *data, "--weights", "x.pt"))
+    assert "resnet18" in _error(_prune(Path("torchvision:resnet19"), out, *data, "--weights", data[1]))
     assert not out.exists()

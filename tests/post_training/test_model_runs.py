@@ -183,7 +183,7 @@ def test_mistakes_are_one_line(images: Path, tmp_path: Path, monkeypatch: pytest
         (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
         return line
 
-    assert "resnet18" in error("torchvision:resnet19", *data, "--weights", "x.pt")
+    assert "resnet18" in error("torchvision:resnet19", *data, "--weights", str(images))
     assert "has random weights" in error("torchvision:resnet18", *data)
     assert "returns a dict, not tensors alone: prune it as ONNX" in error(
         f"{__name__}:pair", "--input", "3x8x8", *data

@@ -34,8 +34,8 @@ def test_a_network_far_better_than_its_baseline_says_that_the_baseline_was_not_t
     note = change_note(ACCURACY, 0.4, 0.9, RUN) or ""
     assert "(40.00 % to 90.00 %, +50.00 points), which was not trained to the end" in note
     assert "--baseline-epochs" in note
-    given = change_note(ACCURACY, 0.4, 0.9, TrainPruneOptions(weights="w.pt")) or ""
-    assert "give weights that are" in given and "--baseline-epochs" not in given
+    of_weights = change_note(ACCURACY, 0.4, 0.9, TrainPruneOptions(weights="w.pt")) or ""
+    assert "give weights that are" in of_weights and "--baseline-epochs" not in of_weights
 
 
 @pytest.mark.parametrize(
