@@ -57,6 +57,9 @@ class Agreement(Record, frozen=True, kw_only=True):
         return error if self.top1 is None else f"top-1 agreement {100 * self.top1:.2f} %, {error}"
 
 
+NEARLY_ALL = 0.9  # of the inputs keep their class
+
+
 def error_line(agreement: Agreement) -> str:
     """Return what the relative error is of, and what it says where a network names classes."""
     line = (
@@ -64,7 +67,7 @@ def error_line(agreement: Agreement) -> str:
     )
     if agreement.top1 is None:
         return line
-    if agreement.relative_error <= 1:
+    if agreement.relative_error <= 1 or agreement.top1 < NEARLY_ALL:
         return f"{line}; the top-1 agreement says more of a classifier"
     return (
         f"{line}; above 1 these outputs hardly differ from input to input, and even the top-1 agreement says little: "

@@ -14,13 +14,14 @@ from edgeprune.train_prune.options import TrainPruneOptions
 IMAGES = 512  # training images on which weights are judged before the training
 FEWEST = 100  # below, accuracy says too little
 NEAR = 1.5  # of the accuracy by chance, at most
+UNTRAINED = 0.25  # of the way from chance to no mistakes, up to which training has hardly begun
 DEVIATIONS = 3.0  # of the share of guesses that are right, at most
 
 _log = logging.getLogger(__name__)
 
 
 def chance_note(options: TrainPruneOptions, data: DataBundle, accuracy: float, images: int) -> str | None:
-    """Return a note where the accuracy of a baseline is about that of guesses; None where it is not.
+    """Return a note where given weights are about as good as guesses, or a baseline trained here is little better.
 
     Args:
         options: of the run.
@@ -31,14 +32,16 @@ def chance_note(options: TrainPruneOptions, data: DataBundle, accuracy: float, i
     if not _can_judge(options, images):
         return None
     chance = 1 / max(1, len(data.classes))
+    if options.weights is None:
+        if accuracy > chance + UNTRAINED * (1 - chance):
+            return None
+        return (
+            f"the baseline reaches {100 * accuracy:.1f} % on {options.data}, where guesses reach {100 * chance:.1f} %: "
+            "train it for more --baseline-epochs, or at another --baseline-lr"
+        )
     deviation = math.sqrt(chance * (1 - chance) / images)
     if accuracy > min(NEAR * chance, chance + DEVIATIONS * deviation):
         return None
-    if options.weights is None:
-        return (
-            f"the baseline reaches {100 * accuracy:.1f} % on {options.data}, about chance: train it for more "
-            "--baseline-epochs, or at another --baseline-lr"
-        )
     return (
         f"the given weights reach {100 * accuracy:.1f} % on {options.data}, about chance: are they of this data? name "
         "theirs by --data"

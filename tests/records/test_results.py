@@ -13,7 +13,7 @@ from edgeprune.post_training.result import result_lines
 from edgeprune.records.base import Record
 from edgeprune.records.bench import BenchResult, LatencyRecord, RuntimesTable
 from edgeprune.records.comparison import ComparisonResult
-from edgeprune.records.pruning import PruneSummary
+from edgeprune.records.pruning import Agreement, PruneSummary, error_line
 from edgeprune.records.runs import Summary
 from edgeprune.records.search import SearchResult
 
@@ -184,3 +184,15 @@ def test_results_that_are_kept_with_the_code_still_load(name: str) -> None:
     assert summary.models.pruned.score("accuracy") == kept_result["summary"]["models"]["pruned"]["accuracy"]
     for content in kept_result["bench"].values():
         assert BenchResult.from_dict(content).speedup is not None
+
+
+def test_the_relative_error_says_what_it_is_of_and_when_it_says_little() -> None:
+    of = "relative error: squared difference from the original's outputs, over their variance on these inputs"
+    assert error_line(Agreement(top1=None, relative_error=2.0, inputs=40)) == of
+    judged = f"{of}; the top-1 agreement says more of a classifier"
+    assert error_line(Agreement(top1=0.99, relative_error=0.02, inputs=40)) == judged
+    assert error_line(Agreement(top1=0.3, relative_error=1.2, inputs=40)) == judged  # cut too far
+    same = error_line(Agreement(top1=1.0, relative_error=21.7, inputs=40))
+    assert (
+        "above 1 these outputs hardly differ from input to input" in same and "scale, mean and std?" in same
+    )
