@@ -191,8 +191,9 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]
     ):  # COLUMNS can be any number; rich prints nothing into 0
         console = Console(width=max(MIN_COLUMNS, min(MAX_COLUMNS, console.width)))
     table = Table(title=as_text(title), title_justify="left", title_style="bold")
-    longest = max((len(str(row[0])) for row in rows if row), default=0)  # names stay whole where there is room
+    longest = max((len(str(row[0])) for row in rows if row), default=0)
     for place, (heading, side) in enumerate(columns):
+        # Names stay whole where there is room.
         unfolded = heading in UNFOLDED or (place == 0 and longest <= console.width // 2)
         table.add_column(heading, justify=side, overflow="fold", no_wrap=unfolded)  # type: ignore[arg-type]
     for row in rows:
