@@ -1,5 +1,7 @@
 """The docs' tables of ONNX files that are pruned without training."""
 
+from typing import Any
+
 from table_parts import markdown, read
 
 from edgeprune.reporting.rows import percent
@@ -40,9 +42,12 @@ def onnx_table(name: str, network: str) -> str:
 
 
 def onnx_peers_table() -> str:
-    """Tabulate what other tools leave of the network without training, the most accurate first."""
+    """Tabulate what other tools leave of the network without training: the best of each criterion, the best first."""
     result = read("onnx_peers")
-    rows = sorted(result["rows"], key=lambda row: -row["test_accuracy"])
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(result["rows"], key=lambda row: -row["test_accuracy"]):
+        best.setdefault((row["tool"], row["criterion"]), row)
+    rows = list(best.values())
     table = markdown(
         ["tool", "channels by", "compared over", "then", "test images", "FLOPs left"],
         [
