@@ -57,6 +57,11 @@ def external_files(path: Path) -> list[Path]:
     return [place for place in places if place.is_file()]
 
 
+def stored_bytes(path: Path) -> int:
+    """Return the size of a model file with the files beside it that hold its weights, in bytes."""
+    return sum(part.stat().st_size for part in (path, *external_files(path)))
+
+
 def changed_since(files: Mapping[str, Path], hashes: Mapping[str, str]) -> list[str]:
     """Return the names of files that are gone, or are not what they were.
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from edgeprune.backends.base import MODELS
 from edgeprune.bench import stats
 from edgeprune.bench.compare import why_not_comparable
+from edgeprune.bench.copies import stored_bytes
 from edgeprune.bench.options import BenchOptions
 from edgeprune.files.reading import sha256
 from edgeprune.records.bench import (
@@ -86,7 +87,7 @@ def model_report(path: Path, rounds: Sequence[dict[str, Any]], batch: int) -> Me
     return MeasuredModel(
         file=str(path),
         sha256=sha256(path),
-        size_bytes=path.stat().st_size,
+        size_bytes=stored_bytes(path),
         versions=rounds[0]["versions"],
         latency_ms=stats.summed_latency_ms(samples, summaries) if summaries else stats.latency_ms(samples),
         throughput_ips=stats.summed_throughput_ips(summaries, batch)

@@ -10,6 +10,7 @@ import onnx
 from edgeprune.backends.base import Artifact, package_version
 from edgeprune.backends.parity import Parity
 from edgeprune.backends.record import FILE, ExportRecord
+from edgeprune.bench.copies import stored_bytes
 from edgeprune.files.reading import sha256
 from edgeprune.files.writing import write_json
 from edgeprune.onnx_graph.files import OnnxFile, write
@@ -57,7 +58,7 @@ def _artifact(run: FileRun, name: str, file: OnnxFile, parity: Parity) -> Artifa
         model=name,
         file=path.name,
         sha256=sha256(path),
-        size_bytes=path.stat().st_size,
+        size_bytes=stored_bytes(path),
         params=sum(array.size for array in arrays if np.issubdtype(array.dtype, np.floating)),
         versions={package: package_version(package) for package in ("onnx", "onnxruntime")},
         options={"opset": file.opset},

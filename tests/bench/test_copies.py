@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from bench.conftest import Scripted
 from edgeprune.bench import BenchOptions, bench_models
-from edgeprune.bench.copies import changed_since, external_files, private_copies
+from edgeprune.bench.copies import changed_since, external_files, private_copies, stored_bytes
 from edgeprune.errors import BenchError
 from edgeprune.files.reading import sha256
 
@@ -73,6 +73,7 @@ def test_weights_in_files_of_their_own_go_along(tmp_path: Path) -> None:
         helper.make_model(graph), model, save_as_external_data=True, location="m.data", size_threshold=1
     )
     assert external_files(model) == [tmp_path / "m.data"]
+    assert stored_bytes(model) == model.stat().st_size + 4 * 2000
     with private_copies({"a": model, "b": model}) as copies:
         shutil.rmtree(tmp_path)
         assert onnx.load(copies["a"]).graph.initializer[0].dims == [2000]

@@ -2,7 +2,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from bench.conftest import a_round, a_state
 from edgeprune.bench.result import energy, engine, machine_report, memory, model_report, why_no_energy
@@ -27,6 +30,14 @@ def test_report_of_a_file(tmp_path: Path) -> None:
     assert report["throughput_ips"] == pytest.approx(8 / 0.018)
     assert report.load_ms == (2.0, 2.0)
     assert (report["accuracy"], report["accuracy_reason"]) == (None, "not measured yet")
+
+
+def test_the_size_has_the_weights_beside_the_file(tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.ones(2000, np.float32), "w")
+    path = tmp_path / "m.onnx"
+    model = helper.make_model(helper.make_graph([], "g", [], [], [weights]))
+    onnx.save(model, path, save_as_external_data=True, location="m.onnx.data", size_threshold=1)
+    assert model_report(path, [a_round([1_000_000])], batch=1).size_bytes == path.stat().st_size + 4 * 2000
 
 
 def test_memory_is_the_highest_peak() -> None:
