@@ -193,6 +193,16 @@ def test_a_saved_file_cannot_name_foreign_code(
         (lambda m, x: edgeprune.prune(m, x, ratios={"nope": 0.5}), PlanError, "known: "),
         (lambda m, x: edgeprune.prune(m, x, ignore=["nope"]), TraceError, "no layer 'nope'"),
         (lambda m, x: edgeprune.prune(m, x[:, :2]), TraceError, "does not run on the example"),
+        (
+            lambda _, x: edgeprune.prune(nn.Sequential(nn.Conv2d(5, 4, 3)), x),
+            TraceError,
+            "channels instead); check",
+        ),
+        (
+            lambda _, x: edgeprune.prune(nn.Sequential(nn.LazyConv2d(4, 3)), x),
+            TraceError,
+            "(0.weight): run the network",
+        ),
     ],
 )
 def test_mistakes(call: object, error: type[EdgePruneError], message: str, x: torch.Tensor) -> None:

@@ -67,9 +67,9 @@ def main() -> None:
     """Prune a CNN while training it, export it, and measure on the device what was really gained.
 
     \b
-    edgeprune train-prune                       a ResNet-20 on handwritten digits, half of the FLOPs
-    edgeprune export                            the latest run, to ONNX
-    edgeprune bench                             baseline and pruned, in turn, on this machine
+    edgeprune train-prune    a ResNet-20 on handwritten digits, half of the FLOPs
+    edgeprune export         the latest run, to ONNX
+    edgeprune bench          baseline and pruned, in turn, on this machine
     """
 
 

@@ -14,7 +14,10 @@ from edgeprune.errors import EdgePruneError, one_line
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad allocation")
 NO_MEMORY = "the machine's memory does not suffice: take a smaller batch, image or model"
-
+MISMATCHED = (
+    "torchvision is of another build than torch: install both by one command, from one index, as in "
+    "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+)
 
 FIELD = re.compile("`([a-z_]+)(?:=([^`]*))?`")
 
@@ -66,6 +69,8 @@ def as_one_line(error: Exception) -> str | None:
         return None if error.errno == errno.EPIPE else _refused(error)
     if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
         return NO_MEMORY
+    if isinstance(error, RuntimeError) and str(error).startswith("operator torchvision::"):
+        return MISMATCHED
     return None
 
 

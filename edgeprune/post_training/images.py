@@ -33,6 +33,11 @@ class ImageFolder:
             raise DataError(
                 f"{folder} holds images, and the network takes {names}: give its inputs as an .npz file"
             )
+        self.paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+        if not self.paths:
+            raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         missing = [name for name in ("scale", "mean", "std", "color") if getattr(options, name) is None]
         if missing:
             raise DataError(
@@ -46,11 +51,6 @@ class ImageFolder:
         self._mean, self._std = (
             np.array(options.numbers(name, colors), np.float32) for name in ("mean", "std")
         )
-        self.paths = sorted(
-            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-        if not self.paths:
-            raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
         self.note = (
             f"images of {folder}, scaled and cut to {self._size[1]}x{self._size[0]} pixels, {options.color}, {layout}, "
             f"(pixel * {options.scale} - {options.mean}) / {options.std}"
@@ -72,6 +72,10 @@ def _laid(spec: InputSpec, options: PruneOptions) -> tuple[str, int, tuple[int, 
     fitting = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if spec.shape[axis] in (colors, None)]
     exact = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if spec.shape[axis] == colors]
     if options.layout is None and len(exact) != 1:
+        if not fitting:
+            raise DataError(
+                f"the input {spec} takes no images of {options.color} pixels: is `color={options.color}` right?"
+            )
         raise DataError(f"the input {spec} does not show the order of its axes: say `layout`")
     layout = options.layout or exact[0]
     if layout not in fitting:

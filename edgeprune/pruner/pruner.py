@@ -73,7 +73,6 @@ class Pruner:
 
     Attributes:
         model: the user's.
-        report: target and result; set by `finish`.
         taken: steps so far.
 
     Raises:
@@ -113,6 +112,7 @@ class Pruner:
         self.method = method_of(self.options, batches, optimizer)
         self.course = course_of(self.method, self.options, steps_per_epoch, total_steps)
         self.steps, self.target, self.taken, self._finished = steps, target, 0, False
+        self._report: Report | None = None
         self._networks = Networks(
             model, example, copies=copies, optimizer=optimizer, scaler=scaler, optimizer_state=optimizer_state,
             opaque=opaque,
@@ -168,6 +168,17 @@ class Pruner:
         return self.model
 
     @property
+    def report(self) -> Report:
+        """Return target and result.
+
+        Raises:
+            TrainError: `finish` was not called yet.
+        """
+        if self._report is None:
+            raise TrainError("there is no report yet: call finish() first, after the last step()")
+        return self._report
+
+    @property
     def fraction(self) -> float:
         """Return the remaining fraction of the target's quantity; while masks move, the active one."""
         return self._removals.fraction
@@ -202,7 +213,7 @@ class Pruner:
     def _close(self) -> None:
         self._finished = True
         self._link.close()
-        self.report: Report = self._size.report_on(self._networks, self._contexts.graph, self.budget)
+        self._report = self._size.report_on(self._networks, self._contexts.graph, self.budget)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs besides the model's, the optimizer's and the loop's own state.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+UNKNOWN = "an unknown line"
+
 _OWN = f"{Path(torch.__file__).parent}{os.sep}"
 _HERE = tuple(f"{Path(__file__).parents[1] / room}{os.sep}" for room in ("recording", "graph", "rewrite"))
 
@@ -33,7 +35,7 @@ def with_code(line: str) -> str:
     """Add the code to 'file:line'."""
     name, _, number = line.rpartition(":")
     code = linecache.getline(name, int(number)).strip() if number.isdigit() else ""
-    return f"{line}: {code}" if code else line or "an unknown line"
+    return f"{line}: {code}" if code else line or UNKNOWN
 
 
 def first_line(error: BaseException) -> str:
@@ -49,4 +51,10 @@ def raised_at(error: BaseException) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not _is_passed(frame.filename):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
-    return "an unknown line"
+    return UNKNOWN
+
+
+def at_line(error: BaseException) -> str:
+    """Return " at FILE:LINE: CODE" of the user's own code that raised an error; '' where none of it did."""
+    line = raised_at(error)
+    return "" if line == UNKNOWN else f" at {line}"

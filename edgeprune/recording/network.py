@@ -10,7 +10,7 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.errors import TraceError
-from edgeprune.recording.lines import first_line, raised_at
+from edgeprune.recording.lines import at_line, first_line
 from edgeprune.recording.modes import mode_reads
 from edgeprune.recording.opaque import (
     Opaque,
@@ -214,7 +214,7 @@ def _widen(
         path = path.rpartition(".")[0]
     if not path:
         cause = error.__cause__ if error is not None else None
-        place = "" if cause is None else f" at {raised_at(cause)}"
+        place = "" if cause is None else at_line(cause)
         raise TraceError(
             f"{type(model).__name__} runs, but as a whole {part.reason}{place}: put that code into a module of "
             "its own, which is then kept whole"

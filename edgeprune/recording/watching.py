@@ -13,13 +13,14 @@ from typing import Any
 
 from torch import Tensor, nn, overrides
 from torch.nn.modules import module as torch_module
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils import _python_dispatch as python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeprune.errors import TraceError
 from edgeprune.recording.checkpoints import nothing_recomputed
-from edgeprune.recording.lines import first_line, raised_at
+from edgeprune.recording.lines import at_line, first_line
 from edgeprune.recording.names import name_of
 from edgeprune.recording.opaque import (
     OPAQUE,
@@ -447,8 +448,12 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
         mode: watches the calls.
 
     Raises:
-        TraceError: the model's own code fails; the message names its line.
+        TraceError: the model's own code fails; the message names its line. Or it has lazy layers without weights.
     """
+    if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
+        raise TraceError(
+            f"lazy layers have no weights yet ({lazy[0]}): run the network once on an example first, as in model(x)"
+        )
     try:
         with ExitStack() as entered:
             entered.enter_context(nothing_recomputed())
@@ -462,6 +467,6 @@ def run_watched(model: nn.Module, inputs: tuple[Any, ...], mode: WatchMode) -> A
         if getattr(error, "passes_watch", False):
             raise
         raise TraceError(
-            f"the model does not run on the example input ({type(error).__name__}: {first_line(error)}) "
-            f"at {raised_at(error)}; check the example's shape and type"
+            f"the model does not run on the example input ({type(error).__name__}: {first_line(error)})"
+            f"{at_line(error)}; check the example's shape and type"
         ) from error

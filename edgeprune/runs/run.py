@@ -35,6 +35,7 @@ from edgeprune.records.runs import (
     TimesRecord,
 )
 from edgeprune.runs.folders import Kind, check_folder_free, folder_aside
+from edgeprune.runs.near import CONFIG, run_near, similar_run
 from edgeprune.runs.removal_files import RemovalFiles
 from edgeprune.runs.settings import SCHEMA, RunSettings
 from edgeprune.runs.training_state import TrainingState
@@ -91,9 +92,12 @@ class Run:
         except OSError as error:  # a name that is too long, say
             raise RunError(f"no such run folder: {str(path)[:80]} ({error.strerror})") from error
         if not exists:
-            raise RunError(f"no such run folder: {path}; make one with 'edgeprune train-prune --out {path}'")
-        if not (run.path / "config.json").is_file():
-            raise RunError(f"{path} is not a run folder (no config.json of edgeprune's in it)")
+            hint = similar_run(run.path) or f"; make one with 'edgeprune train-prune --out {path}'"
+            raise RunError(f"no such run folder: {path}{hint}")
+        if not (run.path / CONFIG).is_file():
+            near = run_near(run.path)
+            hint = f": name {near}" if near else ""
+            raise RunError(f"{path} is not a run folder (no {CONFIG} of edgeprune's in it){hint}")
         check_links(run.path)
         _ = run.config  # raises RunError if it is damaged
         return run

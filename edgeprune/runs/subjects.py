@@ -16,6 +16,7 @@ from edgeprune.errors import BenchError, ModelError, RunError, near_miss
 from edgeprune.models import is_model_name, model_names
 from edgeprune.processes.progress import ProgressCallback
 from edgeprune.runs.file_runs import FileRun
+from edgeprune.runs.near import similar_run
 from edgeprune.runs.run import Run
 from edgeprune.runs.sources import ONNX, SAVED, check_source, example_for, load_source
 from edgeprune.runs.subject_options import OF_MODELS, SubjectOptions
@@ -102,7 +103,7 @@ def folder_subjects(folder: Path, options: SubjectOptions) -> Subjects:
         return Subjects(str(folder), models, folder, typed, data, task=task_of(data), inputs_words=again)
     if FileRun.matches(folder):
         FileRun.open(folder).summary()  # raises: it is not finished
-    if not folder.exists() and (hint := near_miss(str(folder), model_names())):
+    if not folder.exists() and (hint := similar_run(folder) or near_miss(str(folder), model_names())):
         raise RunError(f"no such run folder, and no such model: {folder}{hint}")
     Run.open(folder)
     for name in options.typed:

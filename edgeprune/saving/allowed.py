@@ -170,7 +170,11 @@ def _is_listed(name: str, listed: frozenset[str]) -> bool:
 def pure_layers() -> dict[str, type[nn.Module]]:
     """Return every layer class that a saved graph may contain: 'module:Class' -> class."""
     from torch.nn.modules.linear import NonDynamicallyQuantizableLinear  # part of nn.MultiheadAttention
-    from torchvision import ops
+
+    try:
+        from torchvision import ops
+    except (ImportError, RuntimeError):  # of another build than torch: no network has layers of it
+        ops = None
 
     kinds = [getattr(nn, name, None) for name in _NN] + [getattr(ops, name, None) for name in _VISION_LAYERS]
     listed = [kind for kind in (*kinds, NonDynamicallyQuantizableLinear) if kind is not None]

@@ -36,6 +36,10 @@ def fails_with(error: BaseException) -> Result:
     [
         (TrainError("two\nlines \x1b[31mred"), "two lines \\x1b[31mred"),
         (MemoryError(), "the machine's memory does not suffice"),
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            "torchvision is of another build than torch",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory does not suffice"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory does not suffice"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),

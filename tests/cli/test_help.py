@@ -216,3 +216,8 @@ def test_every_option_of_the_record_is_typed_by_its_name() -> None:
     flags = {param.name: param.opts[0] for param in COMMANDS["train-prune"].params}
     for name in vars(TrainPruneOptions()):
         assert name in ("host", "more_hosts") or flags[name] == f"--{name.replace('_', '-')}"
+
+
+def test_the_first_help_fits_80_columns() -> None:
+    text = CliRunner().invoke(main, ["--help"]).stdout
+    assert [line for line in text.splitlines() if len(line) > 80] == []

@@ -16,8 +16,11 @@ from PIL import Image
 
 import edgeprune
 from edgeprune.cli import main
+from edgeprune.errors import DataError
 from edgeprune.onnx_graph.files import read
 from edgeprune.post_training.images import ImageFolder
+from edgeprune.post_training.inputs import InputSpec
+from edgeprune.post_training.options import PruneOptions
 from edgeprune.runs.subjects import subjects_of
 
 
@@ -238,12 +241,31 @@ def test_learning_brings_a_network_near_to_the_original(folder: Path, tmp_path: 
     assert error == pytest.approx(distilled["relative_error"], rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("place", "options", "message"),
+    [
+        ("empty", {}, "empty holds no images"),
+        ("images", {}, "Say `scale`, `mean`, `std`, `color`"),
+        (
+            "images",
+            {"scale": "1/255", "mean": "0", "std": "1", "color": "gray"},
+            r"\(\?, 3, 8, 8\) takes no images of gray pixels: is `color=gray` right\?",
+        ),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(
+    folder: Path, tmp_path: Path, place: str, options: dict[str, str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    images = tmp_path / "empty" if place == "empty" else folder / "images"
+    with pytest.raises(DataError, match=message):
+        ImageFolder(images, [InputSpec("x", (None, 3, 8, 8))], PruneOptions(target="flops=0.5", **options))
+
+
 def test_labelled_images_give_accuracies(folder: Path, tmp_path: Path) -> None:
     """The classes are those that the original names, but for one image: its accuracy is 7 of 8."""
     from edgeprune.onnx_graph.network import network_of
-    from edgeprune.post_training.inputs import InputSpec
     from edgeprune.post_training.labels import Labelled
-    from edgeprune.post_training.options import PruneOptions
 
     described = dict(zip(("scale", "mean", "std", "color"), IMAGES[1::2], strict=True))
     images = ImageFolder(

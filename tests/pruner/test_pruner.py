@@ -464,6 +464,10 @@ def test_the_keep_plan_is_that_of_train_prune(tmp_path: Path, options: TrainPrun
 # --- what makes no sense --------------------------------------------------------------------------
 
 
+def reported_before_the_end() -> None:
+    _ = learned(made()).report
+
+
 def never_stepped() -> None:
     learned(made()).finish()
 
@@ -562,6 +566,7 @@ def no_state() -> None:
 
 
 MISTAKES: list[tuple[Callable[[], Any], str]] = [
+    (reported_before_the_end, "call finish.. first"),
     (never_stepped, "step.. was never called"),
     (finished_twice, "this pruner has finished"),
     (stepped_after_the_end, "this pruner has finished"),

@@ -111,6 +111,21 @@ def test_a_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
         Run.open(tmp_path / "nowhere")
 
 
+def test_a_run_near_the_path_is_named(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "resnet20-digits", {"options": {}})
+    (run.path / "export").mkdir()
+    (tmp_path / "other" / "weights").mkdir(parents=True)
+    (tmp_path / "other" / "config.json").write_text("{}")  # of another program
+    with pytest.raises(RunError, match=f"in it\\): name {run.path}$"):
+        Run.open(run.path / "export")
+    with pytest.raises(RunError, match=f"in it\\): name {run.path}$"):
+        Run.open(tmp_path)
+    with pytest.raises(RunError, match="in it\\)$"):
+        Run.open(tmp_path / "other" / "weights")
+    with pytest.raises(RunError, match=f"did you mean '{run.path}'"):
+        Run.open(tmp_path / "resnet20")
+
+
 def test_a_place_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Networks of many kinds, pruned, saved and loaded: with their class, and without it where they can be data."""
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgeprune.graph.classes import build_graph
 from edgeprune.graph.plan import Plan
 from edgeprune.recording.values import tensors_of
 from edgeprune.rewrite.compaction import compact
+from edgeprune.saving.allowed import pure_layers
 
 Inputs = tuple[Any, ...]
 
@@ -623,3 +625,13 @@ def test_pruned_in_place(tmp_path: Path) -> None:
     path = edgeprune.save(model, tmp_path / "net.safetensors")
     for again in (edgeprune.load(path), edgeprune.load(path, into=Chunked())):
         assert_same(model, again, images())
+
+
+def test_a_torchvision_of_another_build_does_not_keep_a_network_from_being_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "torchvision.ops.deform_conv:DeformConv2d" in pure_layers()
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    layers = pure_layers.__wrapped__()
+    assert layers["torch.nn.modules.conv:Conv2d"] is nn.Conv2d
+    assert not [name for name in layers if name.startswith("torchvision")]
