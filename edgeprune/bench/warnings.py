@@ -366,6 +366,15 @@ def energy_unavailable(result: BenchResult) -> Iterator[CodedWarning]:
 
 def accuracy_unavailable(result: BenchResult) -> Iterator[CodedWarning]:
     """Report an accuracy that was requested and could not be measured."""
-    for name, model in result.models.items():
-        if model.accuracy is None and not (model.accuracy_reason or "").startswith("not "):
-            yield "accuracy_unavailable", f"{name}: no accuracy: {model.accuracy_reason}"
+    reasons = {
+        name: model.accuracy_reason
+        for name, model in result.models.items()
+        if model.accuracy is None and not (model.accuracy_reason or "").startswith("not ")
+    }
+    if (
+        len(reasons) == len(result.models) and len(set(reasons.values())) == 1
+    ):  # one reason for all, said once
+        yield "accuracy_unavailable", f"no accuracy: {reasons.popitem()[1]}"
+        return
+    for name, reason in reasons.items():
+        yield "accuracy_unavailable", f"{name}: no accuracy: {reason}"

@@ -70,10 +70,11 @@ def inspect(
     if to_json:
         say(description)
         return
-    heads = [("coupled channels", "left"), ("count", "right"), ("written by", "left"), ("read by", "left")]
-    heads += [("parameters", "right"), ("FLOPs", "right")]
+    # Short headings: two columns of names such as "layer1.0.conv1," have room in a terminal of 80 columns.
+    heads = [("group", "left"), ("units", "right"), ("written by", "left"), ("read by", "left")]
+    heads += [("params", "right"), ("FLOPs", "right")]
     size = f"{description['params']:,} parameters, {description['flops'] / 1e6:,.1f} MFLOPs"
-    title = f"{model}: {size}, {description['classes']} decisions"
+    title = f"{model}: {size}, {description['classes']} units that can be pruned"
     print_table(title, heads, group_rows(description))
     print_lines(group_remarks(description, model))
     print_table(

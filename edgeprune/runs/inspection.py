@@ -88,7 +88,8 @@ def group_remarks(graph: dict[str, Any], source: str) -> list[str]:
     change = "" if Path(source).is_dir() else "; --input sets another, as --input 3x64x64"
     return [
         f"FLOPs are for an input of {size_of_inputs(graph)}{change}",
-        "parameters and FLOPs of a row: what goes with all of its channels; a layer between two rows counts in both",
+        "units: coupled channels that go together; params and FLOPs of a row: what goes with all of its channels; "
+        "a layer between two rows counts in both",
     ]
 
 

@@ -100,6 +100,14 @@ def test_accuracy_that_failed_is_told_apart_from_one_not_asked_for(reason: str, 
     assert [warning.code for warning in warnings_for(result)] == codes
 
 
+def test_one_reason_of_both_models_is_said_once() -> None:
+    missing = [f"models.{name}.accuracy" for name in ("baseline", "pruned")]
+    nulls = [part for place in missing for part in (place, None, f"{place}_reason", "no images are known")]
+    assert [warning.message for warning in warnings_for(changed(*nulls))] == [
+        "no accuracy: no images are known"
+    ]
+
+
 def test_governor_has_no_say_where_the_clock_is_held() -> None:
     governors = (f"{MACHINE}.governors", ["schedutil"])
     cpu = {"cpu": 0, "governor": "schedutil", "min_khz": 5, "cur_khz": 5, "max_khz": 5}

@@ -84,3 +84,12 @@ def test_unknown_and_untraceable() -> None:
     assert CliRunner().invoke(main, ["inspect", "resnet21"]).exit_code == 1
     with pytest.raises(ModelError):
         inspected_graph("torchvision:resnet18", SubjectOptions(inputs=["3x1x"]))
+
+
+def test_names_of_layers_stay_whole_in_80_columns() -> None:
+    result = CliRunner().invoke(main, ["inspect", "resnet20"], env={"COLUMNS": "80"})
+    assert "448 units that can be pruned" in result.stdout
+    (row,) = [line for line in result.stdout.splitlines() if line.startswith("│ layer1.0.conv1")]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "layer1.0.conv1", "16", "layer1.0.conv1", "layer1.0.conv2", "1.7 %", "11.6 %"
+    ]  # fmt: skip
