@@ -124,7 +124,7 @@ def known(kind: str, name: str, names: list[str]) -> str:
 
 
 def near_miss(name: str, names: list[str]) -> str:
-    """Return " (did you mean 'resnet20'?)" where one of the names is similar to an unknown one; else ''."""
+    """Return " (did you mean 'resnet20'?)" where names are similar to an unknown one, or have it in them; else ''."""
     import difflib
     import os.path
 
@@ -135,7 +135,12 @@ def near_miss(name: str, names: list[str]) -> str:
         )  # resnet2O is closer to resnet20 than to resnet32
 
     nearest = max(difflib.get_close_matches(name, names), key=likeness, default=None)
-    return f" (did you mean {nearest!r}?)" if nearest else ""
+    if nearest:
+        return f" (did you mean {nearest!r}?)"
+    longer = sorted(other for other in names if len(name) > 1 and name.lower() in other.lower())
+    if not 0 < len(longer) <= MANY_NAMES:
+        return ""
+    return f" (did you mean {' or '.join(map(repr, longer))}?)"
 
 
 def printable(text: object, *, keep: str = "") -> str:

@@ -55,7 +55,7 @@ class Fits:
                 note = f"the fits of all layers at once need {size / 2**30:.1f} GB, more than {MOST_BYTES / 2**30:g} GB"
                 self.notes = (f"{note}: widths were chosen without them",)
                 return None
-            self._progress(0, 1, "what each layer is given")
+            self._progress(0, 1, "collecting the inputs of each layer")
             self._fits["kernel"] = Grams(
                 self._graph, self._calibration, positions=self._positions(self._calibration)
             )
@@ -77,7 +77,7 @@ class Fits:
         if fit == "kernel":
             return self.grams()
         if fit not in self._fits:
-            self._progress(0, 1, "outputs of each layer")
+            self._progress(0, 1, "collecting the original's outputs of each layer")
             assert self._inputs is not None
             inputs = self._widened()
             self._fits[fit] = Sequential(self._graph, inputs, positions=self._positions(inputs))

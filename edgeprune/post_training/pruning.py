@@ -97,7 +97,7 @@ class PostTraining:
         name = self._criterion
         if self.inputs is None:
             return score(self.graph, "l1" if needs_batches(name) else name)
-        self._progress(0, 1, f"scores by {name}")
+        self._progress(0, 1, f"scoring channels by {name}")
         data = {"batches": self.calibration} if needs_batches(name) else {}
         scores = score(self.graph, name, **data)
         if not self.options.sensitivity:
