@@ -152,7 +152,8 @@ class CostModel:
         """Return the total as a function of how many classes each group keeps, whichever they are."""
         groups = int(group_of.max(initial=-1)) + 1
         sizes = np.bincount(group_of, minlength=groups)
-        member = sparse.csr_matrix((1 / sizes[group_of], (np.arange(len(group_of)), group_of)))
+        places = np.arange(len(group_of)), group_of
+        member = sparse.csr_matrix((1 / sizes[group_of], places), shape=(len(group_of), len(sizes)))
         rows = np.asarray((self.counts @ member).todense()).reshape(len(self.base), groups)
         return ByWidths(self.parts[kind], self.base, rows)
 

@@ -77,5 +77,7 @@ def test_a_score_that_is_not_a_number_names_its_layer(graph: Graph, value: float
 def test_unknown_ways_to_combine(graph: Graph) -> None:
     with pytest.raises(PlanError, match="unknown reduction 'avg'; known: max, mean, product, sum"):
         combine(graph, [], reduction="avg")
-    with pytest.raises(PlanError, match="unknown normaliser 'L2'; known: l2, max, mean, none, sum"):
+    with pytest.raises(
+        PlanError, match="unknown normaliser 'L2' .did you mean 'l2'.*; known: l2, max, mean, none, sum"
+    ):
         combine(graph, [], normalise="L2")
