@@ -45,9 +45,10 @@ def recipes_table() -> str:
 def peers_table() -> str:
     """Networks that others pruned, trained as ours."""
     result = read("against_peers")
-    ordered = sorted(result["rows"], key=lambda row: (row["epochs"], -row["accuracy"]))
+    ordered = sorted(result["rows"], key=lambda row: (row["model"], row["epochs"], -row["accuracy"]))
     rows = [
         [
+            row["model"],
             row["row"],
             str(row["epochs"]),
             percent(row["accuracy"]),
@@ -57,12 +58,16 @@ def peers_table() -> str:
         for row in ordered
     ]
     first, machine = ordered[0], ordered[0]["machine"]
-    baseline = read("recipes")["rows"][0]["baseline_accuracy"]
+    baselines = {
+        "resnet20": read("recipes")["rows"][0]["baseline_accuracy"],
+        "resnet56": read("onnx_resnet56")["test_accuracy"]["original"],
+    }
+    unpruned = ", ".join(f"{model} from {percent(accuracy)}" for model, accuracy in baselines.items())
     words = (
-        f"{first['model']} on CIFAR-10, from {percent(baseline)}; the last epoch on the test images, one seed, "
+        f"CIFAR-10: {unpruned}; the last epoch on the test images, one seed, "
         f"{result['precision']}. On {machine['cpu']}, torch {machine['torch']}."
     )
-    return f"{markdown(['pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"
+    return f"{markdown(['network', 'pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"
 
 
 def alignment_table() -> str:
