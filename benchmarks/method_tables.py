@@ -57,7 +57,7 @@ def peers_table() -> str:
         ]
         for row in ordered
     ]
-    first, machine = ordered[0], ordered[0]["machine"]
+    machine = ordered[0]["machine"]
     baselines = {
         "resnet20": read("recipes")["rows"][0]["baseline_accuracy"],
         "resnet56": read("onnx_resnet56")["test_accuracy"]["original"],
