@@ -74,11 +74,11 @@ def alignment_table() -> str:
     """Networks at half of their FLOPs, by what their widths are multiples of."""
     result = read("alignment")
     rows = result["rows"]
-    models, ways = (list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "align"))
+    models, alignments = (list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "align"))
     of_key = {(row["model"], row["align"]): speedup_of(row) for row in rows}
     table = markdown(
-        ["network", *("default" if way == "default" else f"`--align {way}`" for way in ways)],
-        [[f"{model}", *(of_key.get((model, way), "") for way in ways)] for model in models],
+        ["network", *("default" if align == "default" else f"`--align {align}`" for align in alignments)],
+        [[model, *(of_key.get((model, align), "") for align in alignments)] for model in models],
     )
     machine = rows[0]["machine"]
     words = (

@@ -4,6 +4,7 @@ import heapq
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +51,11 @@ class Greedy(Solver):
         """
         if budget.align is not None:
             return self._select(budget, graph, scores, ratios)
-        try:
+        with suppress(TargetError):
             plan = self._select(budget, graph, scores, ratios)
-        except TargetError:
-            plan = None
-        if plan is not None and any(
-            budget.cost(kind, graph, plan.keep) >= goal * (1 - UNUSED) for kind, goal in budget.goals.items()
-        ):
-            return plan
+            goals = budget.goals.items()
+            if any(budget.cost(kind, graph, plan.keep) >= goal * (1 - UNUSED) for kind, goal in goals):
+                return plan
         finer = self._select(replace(budget, align=1), graph, scores, ratios)
         return replace(finer, notes=(*finer.notes, ANY_WIDTH))
 

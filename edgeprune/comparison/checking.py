@@ -1,4 +1,4 @@
-"""What makes no sense in a comparison, found before torch is imported and before anything is written."""
+"""Find what makes no sense in a comparison before torch is imported and before anything is written."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

@@ -120,11 +120,11 @@ def check_device_names(options: Any) -> None:
     """
     name, runtime = options.target_device, options.target_runtime
     is_found_out = name in (AUTO, JETSON) or (name is None and options.host is not None)
+    if is_found_out and runtime is None:
+        return
     with naming_target():
-        if not is_found_out:
-            measuring_with(load_device(name or CPU), runtime, options.target_precision)
-        elif runtime is not None:
-            measuring_with(load_device(CPU), runtime, options.target_precision)
+        profile = load_device(CPU if is_found_out else name or CPU)
+        measuring_with(profile, runtime, options.target_precision)
 
 
 def conditions_of(

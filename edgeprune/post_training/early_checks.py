@@ -1,4 +1,4 @@
-"""What makes no sense in a call of `prune`, found before torch is imported and before anything is written."""
+"""Find what makes no sense in a call of `prune` before torch is imported and before anything is written."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What makes no sense in a search, found before torch is imported and before anything is written."""
+"""Find what makes no sense in a search before torch is imported and before anything is written."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Notes on a run whose baseline knows little, or whose pruned network ends far below it."""
+"""Note a pruned network that ends far from its baseline."""
 
 from edgeprune.tasks import Metric
 from edgeprune.train_prune.options import TrainPruneOptions
