@@ -33,6 +33,7 @@ from edgeprune.bench.warnings import MANY_DENORMALS
 from edgeprune.devices import load_device
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.plan import Plan
+from edgeprune.onnx_graph.files import read
 from edgeprune.post_training.file_subject import open_subject
 from edgeprune.post_training.files import begin, prune_run
 from edgeprune.post_training.options import PruneOptions
@@ -114,7 +115,7 @@ FILES = {
 
 def keeps_all(path: Path, images: str | None, options: PruneOptions) -> bool:
     """Return whether a plan that keeps every channel gives the same bytes in ONNX Runtime."""
-    subject = open_subject(path, images, options)
+    subject = open_subject(read(path), images, options)
     form, _ = subject.cut(Plan.everything(subject.graph))
     feed = {
         value.name: tensor.numpy() for value, tensor in zip(subject.file.inputs, subject.example, strict=True)

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli import finished_run, free_place, latest_run, main
-from edgeprune.cli.base import Begun
+from edgeprune.cli.base import MEASURED, REPORTED, Begun
 from edgeprune.devices import device_rows
 from edgeprune.errors import RunError
 from edgeprune.runs.run import Run
@@ -203,7 +203,16 @@ def test_what_needs_a_finished_run_takes_the_latest_one(
     assert capsys.readouterr().err == ""
     Path("runs/first/summary.json").write_text("{}")
     assert finished_run(None) == Path("runs/first")
-    assert capsys.readouterr().err == "runs/second is not finished: taking runs/first\n"
+    line = "runs/second has nothing for this command yet: taking runs/first\n"
+    assert capsys.readouterr().err == line
+    curve = Path("runs/curve")
+    curve.mkdir()
+    for name in ("prune.json", "curve.json"):
+        (curve / name).write_text("{}")
+    assert finished_run(None) == finished_run(None, MEASURED) == Path("runs/first")
+    assert finished_run(None, REPORTED) == curve
+    (curve / "summary.json").write_text("{}")
+    assert finished_run(None, MEASURED) == curve
     assert (finished_run("elsewhere"), latest_run(None)) == (Path("elsewhere"), Path("runs/second"))
 
 

@@ -15,6 +15,7 @@ from edgeprune import backends
 from edgeprune.backends.base import BATCH, INPUT, Backend, package_version
 from edgeprune.backends.earlier import Earlier
 from edgeprune.backends.flat import Example, has_free_batch, is_plain, output_on
+from edgeprune.backends.image_metadata import image_metadata
 from edgeprune.backends.jobs import Batches, Job, no_images
 from edgeprune.backends.onnx import Onnx
 from edgeprune.backends.record import FILE, ExportRecord
@@ -139,7 +140,7 @@ def _job(subject: Subject, folder: Path, data: DataBundle | None, images: int) -
         precisions = subject.precisions() if subject.precisions else None
         return Job(
             model, subject.name, data.shape, folder, held_out, training, digest, trained=trained,
-            precisions=precisions,
+            precisions=precisions, metadata=image_metadata(data),
         )  # fmt: skip
     assert subject.example is not None
     example = subject.example(model)

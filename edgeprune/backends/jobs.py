@@ -40,6 +40,7 @@ class Job:
         task: says what of an output is compared, and when two agree.
         trained: constants and ranges of its int8, from quantisation-aware training; None without it.
         precisions: layer -> the precision that a run chose for it; None where it chose none.
+        metadata: texts that the ONNX file holds, such as how its images are laid.
         example: what forward is given, for a model that takes something else than a batch of images of ``shape``, or
             returns something else than one tensor; ``images`` are then forward's arguments.
     """
@@ -54,6 +55,7 @@ class Job:
     task: Task = field(default_factory=Classification)
     trained: "Trained | None" = None
     precisions: Mapping[str, str] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     example: "Example | None" = None
 
 

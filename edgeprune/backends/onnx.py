@@ -60,7 +60,9 @@ class Onnx(OnnxFileBackend):
     def convert(self, job: Job, path: Path) -> dict[str, Any]:
         """Write the file; see `export_model`."""
         traced = job.example or job.shape
-        file = export_model(job.model, traced, path, opset=self.opset, outputs=job.task.output_names)
+        file = export_model(
+            job.model, traced, path, opset=self.opset, outputs=job.task.output_names, metadata=job.metadata
+        )
         details = {"exporter": file.exporter, "opset": file.opset, "ir_version": file.ir_version}
         if job.example is None:
             return details

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.base import BATCH, INPUT, OUTPUT
 from edgeprune.backends.flat import Example, flat_forward, has_free_batch, is_plain, named_outputs, output_on
+from edgeprune.backends.image_metadata import write_metadata
 from edgeprune.backends.older_names import name_by_modules
 from edgeprune.errors import ExportError, one_line
 from edgeprune.files.writing import write_bytes
@@ -63,6 +64,7 @@ def export_model(
     opset: int | None = None,
     outputs: Sequence[str] = (OUTPUT,),
     batch: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> WrittenOnnx:
     """Write ``model``, in eval mode, as ONNX: `INPUT` (batch, \\*shape) float32 to `OUTPUT` (batch, classes).
 
@@ -78,6 +80,7 @@ def export_model(
         outputs: names of what the model returns, where it returns more than one tensor.
         batch: the only one that the file takes, which the newer exporter writes in less than half of the time; None
             for any.
+        metadata: texts that the file holds beside; None for none.
 
     Raises:
         ExportError: the opset is out of range, or neither exporter of torch can write the model.
@@ -89,6 +92,7 @@ def export_model(
     else:
         exporter, content = _exported(model, _Traced.of_shape(shape, outputs, batch), opset)
     _strip(content)
+    write_metadata(content, metadata or {})
     _check(content, path)
     data = content.SerializeToString(deterministic=True)
     write_bytes(path, data)

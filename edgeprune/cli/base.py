@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,6 +19,14 @@ from edgeprune.processes.progress import ProgressCallback
 from edgeprune.processes.signals import exit_code, stop_at_once
 
 RUNS = Path("runs")
+# Kinds of folders under runs/: the file that each has from the beginning, and those one of which ends it.
+TRAINED = {"config.json": ("summary.json",)}
+MEASURED = {**TRAINED, "prune.json": ("summary.json",)}
+REPORTED = {
+    **MEASURED, "prune.json": ("summary.json", "curve.json"), "compare.json": ("result.json",),
+    "search.json": ("result.json",),
+}  # fmt: skip
+Kinds = Mapping[str, tuple[str, ...]]
 NOTHING_BEGUN = "stopped before anything was begun: give the same command again"
 
 
@@ -105,33 +113,44 @@ def say(value: Any) -> None:
 
 
 def latest_run(folder: str | None) -> Path:
-    """Return the run folder, or the latest run under runs/ for None; raises RunError if there is none."""
-    return Path(folder) if folder is not None else _runs_by_age()[-1]
+    """Return the run folder, or the latest of train-prune under runs/ for None; raises RunError if there is none."""
+    return Path(folder) if folder is not None else _runs_by_age(TRAINED)[-1]
 
 
-def finished_run(folder: str | None) -> Path:
-    """Return the run folder, or the latest finished run under runs/ for None, and say which where a newer one is not.
+def finished_run(folder: str | None, kinds: Kinds = TRAINED) -> Path:
+    """Return the folder, or the latest finished one under runs/ for None, and say which where a newer one is not.
 
     Without a finished one it is the latest, whose error says how to finish it.
 
+    Args:
+        folder: as the user named it.
+        kinds: of folders, as `TRAINED`.
+
     Raises:
-        RunError: there is no run.
+        RunError: there is none.
     """
     if folder is not None:
         return Path(folder)
-    runs = _runs_by_age()
-    finished = next((run for run in reversed(runs) if (run / "summary.json").is_file()), runs[-1])
+    runs = _runs_by_age(kinds)
+    finished = next((run for run in reversed(runs) if _is_finished(run, kinds)), runs[-1])
     if finished != runs[-1]:
-        complain(f"{runs[-1]} is not finished: taking {finished}")
+        complain(f"{runs[-1]} has nothing for this command yet: taking {finished}")
     return finished
 
 
-def _runs_by_age() -> list[Path]:
-    """Return the runs of train-prune under runs/, the latest last; raises RunError if there is none."""
-    configs = sorted(RUNS.glob("*/config.json"), key=lambda p: p.stat().st_mtime_ns)
-    if not configs:
+def _is_finished(run: Path, kinds: Kinds) -> bool:
+    return any(
+        (run / marker).is_file() and any((run / result).is_file() for result in results)
+        for marker, results in kinds.items()
+    )
+
+
+def _runs_by_age(kinds: Kinds) -> list[Path]:
+    """Return the folders of these kinds under runs/, the latest last; raises RunError if there is none."""
+    markers = [path for marker in kinds for path in RUNS.glob(f"*/{marker}")]
+    if not markers:
         raise RunError("no run under runs/ yet: make one with 'edgeprune train-prune', or name a run folder")
-    return [config.parent for config in configs]
+    return [marker.parent for marker in sorted(markers, key=lambda path: (path.stat().st_mtime_ns, path))]
 
 
 def free_place(model: str, data: str) -> tuple[Path, Path | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeprune.bench.options import BenchOptions
-from edgeprune.cli.base import complain, echo, finished_run, main, say, trusts
+from edgeprune.cli.base import MEASURED, complain, echo, finished_run, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import in_browser, on_hosts
 from edgeprune.cli.options import grouped, options_of
@@ -87,7 +87,7 @@ def bench(
     from edgeprune.runs.run import Run
     from edgeprune.runs.subjects import subjects_of
 
-    subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
+    subjects = subjects_of(models or [str(finished_run(None, MEASURED))], SubjectOptions(**subject))
     # Raises if the run is not finished: before minutes of measuring.
     summary = Run.open(subjects.title).summary() if subjects.is_run else None
     to_stdout = json_path == "-"

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.base import (
+    MEASURED,
     RUNS,
     Begun,
     as_json,
@@ -149,7 +150,7 @@ def verify(
 
     if budget is None:
         raise click.UsageError(f"Missing option '--budget': a file of {verification.LINE}")
-    result = verification.verify(finished_run(run), budget, device=device)
+    result = verification.verify(finished_run(run, MEASURED), budget, device=device)
     if junit:
         verification.write_junit(result, Path(junit))
     if to_json:

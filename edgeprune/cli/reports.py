@@ -2,7 +2,7 @@
 
 import click
 
-from edgeprune.cli.base import as_json, complain, echo, finished_run, latest_run, main, say, trusts
+from edgeprune.cli.base import REPORTED, as_json, complain, echo, finished_run, latest_run, main, say, trusts
 from edgeprune.cli.options import grouped
 from edgeprune.options.checks import Count
 
@@ -31,7 +31,7 @@ def report(folder: str | None, out: str | None, opened: bool, to_json: bool) -> 
     """
     from edgeprune.report.page import write_report
 
-    place = write_report(finished_run(folder), out)
+    place = write_report(finished_run(folder, REPORTED), out)
     if opened and click.launch(str(place)) != 0:
         complain(f"no browser could be started here: open {place} in one")
     if to_json:

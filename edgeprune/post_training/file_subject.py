@@ -128,19 +128,18 @@ class FileStudent:
         return self.network.forms[parameter].constant
 
 
-def open_subject(path: str | Path, images: str | None, options: PruneOptions) -> FileSubject:
-    """Read a file and its inputs.
+def open_subject(file: OnnxFile, images: str | None, options: PruneOptions) -> FileSubject:
+    """Read a file's inputs, and run its network once.
 
     Args:
-        path: of the file.
+        file: as it was read.
         images: a folder of images, an .npy or .npz file, or package.module:factory; None for none.
         options: how images are laid.
 
     Raises:
-        ModelError: the file cannot be read, or its network cannot be run.
+        ModelError: its network cannot be run.
         DataError: the inputs are missing, too few, or do not fit.
     """
-    file = read(path)
     specs = [spec_of(value) for value in file.inputs]
     inputs = None if images is None else load_inputs(images, specs, options)
     network, example = _made(file, specs, inputs, options)

@@ -10,11 +10,12 @@ from msgspec import structs
 from edgeprune.errors import RunError
 from edgeprune.files.locks import held
 from edgeprune.files.reading import sha256
-from edgeprune.onnx_graph.files import OnnxFile, write
+from edgeprune.onnx_graph.files import OnnxFile, read, write
 from edgeprune.post_training.curve import curve_of, draw_curve
 from edgeprune.post_training.early_checks import check_out
 from edgeprune.post_training.exporting import versions, write_export
 from edgeprune.post_training.file_subject import FileSubject, open_subject
+from edgeprune.post_training.images import laid_as_said
 from edgeprune.post_training.model_subject import ModelSubject, open_model
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.pruning import PostTraining
@@ -60,7 +61,9 @@ def begin(
     check_out(out, torch_network=False)
     vouch_for({**asdict(options), "model": images})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
-    subject = open_subject(path, images, options)
+    file = read(path)
+    options = laid_as_said(options, file)
+    subject = open_subject(file, images, options)
     config = PruneConfig(
         options=asdict(options),
         model=name or str(path),
@@ -199,7 +202,7 @@ def _subject_of(run: FileRun, subject: AnySubject | None) -> AnySubject:
     if subject is not None:
         return subject
     if config.source is None:
-        return open_subject(run.baseline, config.images, options)
+        return open_subject(read(run.baseline), config.images, options)
     return _model_of(run, config, options)
 
 
@@ -243,7 +246,9 @@ def prune_file(
     """
     check_out(out, torch_network=False)
     vouch_for(asdict(options))
-    subject = open_subject(path, images, options)
+    file = read(path)
+    options = laid_as_said(options, file)
+    subject = open_subject(file, images, options)
     pruning = Stages(subject, options, progress)
     result = pruning.result(str(path), str(out))
     pruning.final.write(out, subject.file.external)

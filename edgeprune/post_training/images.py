@@ -1,6 +1,7 @@
 """A folder of images as inputs of a network, laid as the user says that the network wants them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.errors import DataError, one_line
+from edgeprune.backends.image_metadata import images_said
+from edgeprune.errors import DataError, EdgePruneError, one_line
+from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
 
+HOW = ("scale", "mean", "std", "color")  # options without which images cannot be laid
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
 
 
@@ -38,7 +42,7 @@ class ImageFolder:
         )
         if not self.paths:
             raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-        missing = [name for name in ("scale", "mean", "std", "color") if getattr(options, name) is None]
+        missing = [name for name in HOW if getattr(options, name) is None]
         if missing:
             raise DataError(
                 f"how does the network want its images? Say {', '.join(f'`{name}`' for name in missing)}, for example "
@@ -64,6 +68,21 @@ class ImageFolder:
         pixels = np.stack([_decoded(self.paths[i], self._size, self._color) for i in positions])
         values = torch.from_numpy((pixels.astype(np.float32) * self._scale - self._mean) / self._std)
         return (values.permute(0, 3, 1, 2).contiguous() if self.images else values,)
+
+
+def laid_as_said(options: PruneOptions, file: OnnxFile) -> PruneOptions:
+    """Return options with what a file that edgeprune exported says of its images, where nothing of it was typed.
+
+    Args:
+        options: as they were typed.
+        file: whose images they are.
+    """
+    if any(getattr(options, name) is not None for name in HOW):
+        return options
+    try:
+        return replace(options, **images_said(file.model))
+    except EdgePruneError:  # the file was edited
+        return options
 
 
 def _laid(spec: InputSpec, options: PruneOptions) -> tuple[str, int, tuple[int, int]]:

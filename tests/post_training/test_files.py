@@ -91,6 +91,41 @@ def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "typed", "expected"),
+    [
+        (
+            '{"scale": "1/255", "mean": "0.5", "std": "0.25", "color": "bgr"}',
+            (),
+            "bgr, nchw, (pixel * 1/255 - 0.5) / 0.25",
+        ),
+        (
+            '{"scale": "1/255", "mean": "0.1", "std": "9", "color": "bgr"}',
+            IMAGES,
+            "rgb, nchw, (pixel * 1/255 - 0.5) / 0.25",
+        ),
+        ('{"scale": "1/255", "mean": "0.5", "std": "0.25", "color": "pink"}', (), None),
+        ('{"scale": "1/255", "mean": [0.5]}', (), None),
+        ("[1]", (), None),
+        ("{", (), None),
+    ],
+)
+def test_a_file_of_edgeprune_says_how_its_images_are_laid(
+    said: str, typed: tuple[str, ...], expected: str | None, folder: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(folder / "net.onnx")
+    model.metadata_props.add(key="edgeprune.images", value=said)
+    onnx.save(model, tmp_path / "said.onnx")
+    data = ("--images", str(folder / "images"), "--target", "flops=0.7", "--effort", "seconds", *typed)
+    result = _prune(tmp_path / "said.onnx", tmp_path / "small.onnx", *data)
+    if expected is None:
+        assert "how does the network want its images?" in _error(result)
+    else:
+        assert result.exit_code == 0, result.output
+        assert expected in result.stdout
+        assert onnx.load(tmp_path / "small.onnx").metadata_props[0].value == said
+
+
 def test_pixels_become_what_was_asked_for(folder: Path) -> None:
     from edgeprune.post_training.inputs import InputSpec, load_inputs
     from edgeprune.post_training.options import PruneOptions

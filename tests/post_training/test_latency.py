@@ -49,7 +49,7 @@ def net(tmp_path: Path) -> Path:
 
 
 def test_layers_are_known_by_their_weights(net: Path, tmp_path: Path) -> None:
-    subject = open_subject(net, None, PruneOptions(target="flops=0.5"))
+    subject = open_subject(read(net), None, PruneOptions(target="flops=0.5"))
     onnx.save(named_layers(subject.original).model, tmp_path / "named.onnx")
     layers = read_model(tmp_path / "named.onnx", 1).layers
     assert [(layer.inputs, layer.outputs) for layer in layers] == [
@@ -64,7 +64,7 @@ def test_layers_are_known_by_their_weights(net: Path, tmp_path: Path) -> None:
 
 def test_files_are_measured_in_the_precision_that_was_named(net: Path, tmp_path: Path) -> None:
     """Made of the ONNX file, whose layers stay known by their weights; backends call its input by their own name."""
-    subject = open_subject(net, None, PruneOptions(target="flops=0.5"))
+    subject = open_subject(read(net), None, PruneOptions(target="flops=0.5"))
     target = BenchTarget.reach(precision="int8", threads=1)
     timer = FileTimer(subject.original, subject.example, lambda _: subject.file, target)
     kinds = {node.op_type for node in onnx.load(timer.baseline_file).graph.node}

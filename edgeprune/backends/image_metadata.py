@@ -1,0 +1,49 @@
+"""Say in an ONNX file how its images are laid, so that whoever gets the file need not ask."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from edgeprune.data import DataBundle
+
+KEY = "edgeprune.images"  # of the file's metadata_props
+NAMES = ("scale", "mean", "std", "color")
+COLORS = {1: "gray", 3: "rgb"}
+
+
+def image_metadata(data: "DataBundle") -> dict[str, str]:
+    """Return what a file says of images of a data set: ``(pixel * scale - mean) / std``, in the order of ``color``.
+
+    Args:
+        data: its images have uint8 pixels; means and deviations are of those in [0, 1].
+    """
+    color = COLORS.get(data.shape[0])
+    if color is None:
+        return {}
+    laid = {"scale": "1/255", "mean": _joined(data.mean), "std": _joined(data.std), "color": color}
+    return {KEY: json.dumps(laid)}
+
+
+def _joined(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:.7g}" for number in numbers)
+
+
+def write_metadata(model: "ModelProto", texts: Mapping[str, str]) -> None:
+    """Add texts to a file's metadata."""
+    for key, text in texts.items():
+        model.metadata_props.add(key=key, value=text)
+
+
+def images_said(model: "ModelProto") -> dict[str, Any]:
+    """Return what a file says of its images; {} where it says nothing that `image_metadata` writes."""
+    text = next((item.value for item in model.metadata_props if item.key == KEY), "{}")
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    return {name: said[name] for name in NAMES if isinstance(said.get(name), str)}
