@@ -230,6 +230,7 @@ def export(
     """
     from edgeprune.backends.listing import artifact_table, lines
     from edgeprune.reporting.console import print_table, progress_bars
+    from edgeprune.runs.run import Run
     from edgeprune.runs.subjects import subjects_of
 
     subject = {name: options.pop(name) for name in SUBJECT_FIELDS}
@@ -238,6 +239,8 @@ def export(
     subjects = subjects_of(models or [str(finished_run(None))], SubjectOptions(**subject))
     if subjects.files is not None or subjects.models[0].load is None:
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
+    if subjects.is_run:
+        Run.open(subjects.title).summary()  # raises: it is not finished
     from edgeprune.backends import export_run  # and torch with it: what is named is there
 
     place = subjects.folder

@@ -83,7 +83,8 @@ def check_out(out: str | Path | None, *, torch_network: bool) -> None:
     else:
         suffix, why = ONNX, "an ONNX file is pruned to an ONNX file"
     if out is not None and Path(out).suffix != suffix:
-        raise ExportError(f"{out} does not end in {suffix}: {why}")
+        where = "" if Path(out).suffix else " (the folder of the run is named by --run)"
+        raise ExportError(f"{out} does not end in {suffix}: {why}{where}")
     if out is not None and Path(out).is_dir():
         raise ExportError(f"{out} is a folder: give the name of a file")
 

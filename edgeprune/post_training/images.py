@@ -104,7 +104,10 @@ def _laid(spec: InputSpec, options: PruneOptions) -> tuple[str, int, tuple[int, 
         raise DataError(f"the input {spec} takes images of any size: say `size`")
     side = options.size
     if side is not None and any(fixed not in (None, side) for fixed in (height, width)):
-        raise DataError(f"the input {spec} takes no images of `size={side}`: leave it out")
+        raise DataError(
+            f"the input {spec} takes no images of `size={side}`: leave it out (a model that is named, no file, takes "
+            f"them by `inputs=1x{colors}x{side}x{side}`)"
+        )
     return layout, colors, (int(height or side or 0), int(width or side or 0))
 
 

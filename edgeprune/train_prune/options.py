@@ -251,6 +251,7 @@ class TrainingOptions:
         unset="15 % of `epochs`, at least 1",
     )
     precision: str = like(TrainOptions, "precision", "auto", check=Choice(("auto", "fp32", "bf16", "fp16")))
+    compile: bool = like(TrainOptions, "compile", TrainOptions.compile)
     device: str = like(TrainOptions, "device", "auto", main=True, metavar="DEVICE")
     seed: int = like(TrainOptions, "seed", TrainOptions.seed)
 

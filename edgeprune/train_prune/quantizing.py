@@ -33,7 +33,9 @@ class QuantizeStage:
             return
         pruned = context.run.load("pruned")
         model = self.fake_quantized(pruned)
-        options = replace(context.train_options((o.lr or 0.01) * LR_SHARE, "cosine"), precision="fp32")
+        options = replace(
+            context.train_options((o.lr or 0.01) * LR_SHARE, "cosine"), precision="fp32", compile=False
+        )
         teacher = pruned if context.task.distills_from(o.model) and o.distill is not False else None
         context.stage(
             QUANTIZE, model, options, context.steps(context.quantize_epochs), teacher=teacher

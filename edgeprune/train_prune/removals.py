@@ -1,7 +1,7 @@
 """The removals of a run: its method trains up to each, and makes it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -47,6 +47,7 @@ class RemovalStages:
         options = self.context.train_options(
             self.context.options.lr or 0.01, self.context.options.schedule or "thesis"
         )
+        options = replace(options, compile=False)  # masks and penalties change what a step computes
         torch.manual_seed(self.context.options.seed + 1)  # for the random weights that the method adds
         model, momentum = self.context.run.removals.load()
         phase_context = self._phase_context(model, options, removal.step - start, (start, course.total))

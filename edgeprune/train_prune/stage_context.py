@@ -95,6 +95,7 @@ class StageContext:
             nesterov=o.nesterov,
             label_smoothing=o.label_smoothing,
             precision=o.precision,
+            compile=o.compile,
             device=o.device,
             seed=o.seed,
         )

@@ -24,6 +24,7 @@ from edgeprune.runs.training_state import TrainingState
 from edgeprune.tasks import Classification, Task
 from edgeprune.training.callbacks import Callback
 from edgeprune.training.checkpoints import StageCheckpoints, checkpoint_seconds
+from edgeprune.training.compiled import compiling
 from edgeprune.training.evaluation import channels_last, evaluate, recalibrate
 from edgeprune.training.interruption import Interrupted
 from edgeprune.training.narrow_maps import narrow_maps_in_fp32
@@ -65,6 +66,7 @@ class Stage:
         if self.teacher is not None:
             _laid_last(self.teacher, options.device).eval()
         self.updater = ModelUpdater(self.model, options, self.momentum)
+        self._networks: tuple[nn.Module, nn.Module | None] = self.model, self.teacher
         self.step = 0
         self.per_epoch = self.data.steps(options.batch_size)
         self.log = StageLog(
@@ -80,7 +82,8 @@ class Stage:
         """
         self.checkpoints.load(self._restore)
         batches: Iterator[Batch] | None = None
-        with shared_statistics(self.model), narrow_maps_in_fp32():
+        networks = compiling(self.model, self.teacher, enabled=self.options.compile)
+        with shared_statistics(self.model), narrow_maps_in_fp32(), networks as self._networks:
             while self.step < self.steps and not self.callback.finished():
                 epoch, position = divmod(self.step, self.per_epoch)
                 if batches is None or position == 0:
@@ -141,8 +144,9 @@ class Stage:
         x, y = channels_last(x, options.device), moved(y, options.device)
         with computing_in(options.precision, options.device):
             run = self.task.training_output if self.teacher is None else self.task.student_output
-            output = run(self.model, x, y)
-            teacher_output = self._teacher_output(x)
+            model, teacher = self._networks
+            output = run(model, x, y)
+            teacher_output = None if teacher is None else _output_without_gradients(teacher, x)
         loss = (
             self.task.total_loss(output, y, teacher_output, label_smoothing=options.label_smoothing) * weight
         )
@@ -173,13 +177,6 @@ class Stage:
                     f"{name} holds numbers that are not finite after step {self.step} of stage {self.name}: lower "
                     f"`lr` (it is {self.options.lr:g}), or say `precision=fp32`"
                 )
-
-    def _teacher_output(self, x: Tensor) -> Any:
-        """Return the teacher's output; None without one."""
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            return self.teacher(x)
 
     def _agree(self, loss: float) -> tuple[float, bool]:
         """Average gradients and loss over the processes; return the loss, and whether any process is to stop."""
@@ -236,6 +233,11 @@ class Stage:
     def momenta(self) -> dict[str, Tensor]:
         """Return the optimizer's momentum by parameter name, for parameters that have one."""
         return self.updater.momenta()
+
+
+def _output_without_gradients(model: nn.Module, x: Tensor) -> Any:
+    with torch.no_grad():
+        return model(x)
 
 
 def _laid_last(model: nn.Module, device: str) -> nn.Module:

@@ -51,6 +51,11 @@ class TrainOptions:
     precision: str = option(
         "fp32", "Compute in {choices}.", "training", Choice(("fp32", "bf16", "fp16")), metavar="NAME"
     )
+    compile: bool = option(
+        False,
+        "Compile baseline training and fine-tuning by torch.compile: faster steps, after a minute or two.",
+        "training",
+    )
     device: str = option("cpu", "Train on {choices}.", "training", DEVICE)
     seed: int = option(0, "Seed every random choice.", "run", SEED)
 
