@@ -1,8 +1,8 @@
-"""What a step of the pruning phase costs, beside a plain training step, in one run.
+"""What steps of the pruning phase, of distilling and of compiled networks cost, beside a plain one, in one run.
 
     python benchmarks/step_cost.py --json results/step_cost.json
 
-Both kinds of step are whole: forward, backward, optimizer, and for the pruning phase the controller's
+All kinds of step are whole: forward, backward, optimizer, and for the pruning phase the controller's
 turn. They take turns in short rounds, so that drift of the machine cancels; a ratio is formed in each
 round and their median is the result. Data loading is not counted: every step sees the same batch.
 `edgeprune --help` is timed too.
@@ -31,6 +31,7 @@ from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.pruning_model import PruningModel
 from edgeprune.models import build
+from edgeprune.tasks import Classification
 from edgeprune.training import PRECISIONS, best_precision, computing_in
 
 HELP_RUNS = 15
@@ -51,6 +52,29 @@ def pruning_step(args: argparse.Namespace, precision: str) -> Step:
     return _step(analyser, args, precision, lambda: phase.after_step(analyser.iteration))
 
 
+def compiled_step(args: argparse.Namespace, precision: str) -> Step:
+    """A plain step of a network that torch.compile has compiled, as `--compile` does."""
+    return _step(torch.compile(build(args.model, num_classes=10)), args, precision, lambda: None)
+
+
+def distilling_step(args: argparse.Namespace, precision: str, *, compiled: bool) -> Step:
+    """A step of fine-tuning that distils from a network as large, without or with `--compile`."""
+    task = Classification()
+    student, teacher = (build(args.model, num_classes=10) for _ in range(2))
+    teacher.to(args.device).to(memory_format=torch.channels_last).eval()
+    if compiled:
+        student, teacher = torch.compile(student), torch.compile(teacher)
+
+    def loss_of(x: Tensor, y: Tensor) -> Tensor:
+        with computing_in(precision, args.device):
+            output = student(x)
+            with torch.no_grad():
+                taught = teacher(x)
+        return task.total_loss(output, y, taught)
+
+    return _step(student, args, precision, lambda: None, loss_of)
+
+
 def naive_step(args: argparse.Namespace, precision: str) -> Step:
     """The same by the book: one pruning-model beside each convolution, fed every image, in fp32."""
     analyser = OutputAnalyser(
@@ -62,15 +86,24 @@ def naive_step(args: argparse.Namespace, precision: str) -> Step:
     return _step(analyser, args, precision, lambda: None)
 
 
-def _step(model: nn.Module, args: argparse.Namespace, precision: str, after: Callable[[], Any]) -> Step:
+def _step(
+    model: nn.Module,
+    args: argparse.Namespace,
+    precision: str,
+    after: Callable[[], Any],
+    loss_of: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Step:
     model = model.to(args.device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     x, y = _batch(args)
 
-    def step() -> None:
+    def cross_entropy(x: Tensor, y: Tensor) -> Tensor:
         with computing_in(precision, args.device):
             logits = model(x)
-        loss = F.cross_entropy(logits.float(), y)
+        return F.cross_entropy(logits.float(), y)
+
+    def step() -> None:
+        loss = (loss_of or cross_entropy)(x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -148,7 +181,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure all that was asked."""
     precision = best_precision(args.device) if args.precision == "auto" else args.precision
     torch.manual_seed(0)
-    steps = {"plain": plain_step(args, precision), "pruning": pruning_step(args, precision)}
+    steps = {
+        "plain": plain_step(args, precision),
+        "pruning": pruning_step(args, precision),
+        "compiled": compiled_step(args, precision),
+        "distilling": distilling_step(args, precision, compiled=False),
+        "distilling, compiled": distilling_step(args, precision, compiled=True),
+    }
     if args.naive:
         steps["naive"] = naive_step(args, precision)
     report = measure(steps, rounds=args.rounds, count=args.steps, device=args.device)
@@ -175,7 +214,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"{settings['model']}, batch {settings['batch']}, {settings['precision']}, {rounds}")
     for name, each in result["step_ms"].items():
         spread = f"{min(each['rounds']):.0f} to {max(each['rounds']):.0f}"
-        print(f"{name:>8} step  {each['median']:8.1f} ms  ({spread})", end="")
+        print(f"{name:>20} step  {each['median']:8.1f} ms  ({spread})", end="")
         ratio = result["ratio_to_plain"].get(name)
         print(
             f"  {ratio['median']:.2f} x plain ({ratio['least']:.2f} to {ratio['most']:.2f})" if ratio else ""

@@ -88,19 +88,23 @@ def cost_table() -> str:
     """Step ratio and start-up time."""
     record = read("step_cost")
     settings, machine_ = record["settings"], record["machine"]
-    steps, ratio = record["step_ms"], record["ratio_to_plain"]["pruning"]
+    kinds = {
+        "plain": "a plain training step",
+        "pruning": "of the pruning phase",
+        "compiled": "with `--compile`",
+        "distilling": "of fine-tuning that distils, from a network as large",
+        "distilling, compiled": "the same with `--compile`",
+    }
+    rows = []
+    for name, title in kinds.items():
+        ratio = record["ratio_to_plain"].get(name)
+        beside = f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})" if ratio else "1"
+        rows.append([title, f"{record['step_ms'][name]['median']:.0f} ms", beside])
     what = f"{settings['model']}, batch {settings['batch']}, {settings['precision']}"
-    rows = [
-        [f"a plain training step ({what})", f"{steps['plain']['median']:.0f} ms"],
-        [f"a step of the pruning phase ({what})", f"{steps['pruning']['median']:.0f} ms"],
-        [
-            "their ratio",
-            f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f} over the rounds)",
-        ],
-        ["`edgeprune --help`", f"{record['help_s']['median']:.2f} s"],
-    ]
     where = f"{machine_['cpu']}, {machine_['threads']} threads, torch {machine_['torch']}"
-    return f"{markdown(['', 'median'], rows)}\n\nOn {where}."
+    table = markdown(["a step", "median", "beside a plain one (over the rounds)"], rows)
+    started = f"`edgeprune --help` takes {record['help_s']['median']:.2f} s."
+    return f"{table}\n\n{what}, on {where}. {started}"
 
 
 def graph_table() -> str:

@@ -37,13 +37,13 @@ def write_metadata(model: "ModelProto", texts: Mapping[str, str]) -> None:
         model.metadata_props.add(key=key, value=text)
 
 
-def images_said(model: "ModelProto") -> dict[str, Any]:
+def read_image_metadata(model: "ModelProto") -> dict[str, Any]:
     """Return what a file says of its images; {} where it says nothing that `image_metadata` writes."""
     text = next((item.value for item in model.metadata_props if item.key == KEY), "{}")
     try:
-        said = json.loads(text)
+        content = json.loads(text)
     except ValueError:
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         return {}
-    return {name: said[name] for name in NAMES if isinstance(said.get(name), str)}
+    return {name: content[name] for name in NAMES if isinstance(content.get(name), str)}

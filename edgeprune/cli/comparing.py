@@ -36,7 +36,7 @@ from edgeprune.train_prune.options import DataOptions, ModelOptions, TargetOptio
 @options_of(
     TrainingOptions,
     inherited=True,
-    only=("epochs", "baseline_epochs", "lr", "schedule", "batch_size", "precision", "device"),
+    only=("epochs", "baseline_epochs", "lr", "schedule", "batch_size", "precision", "compile", "device"),
 )
 @grouped("--storage", metavar="URL", help="Share the rows with other workers here  [default: none].")
 @grouped("--out", metavar="DIR", help="Write the comparison into this folder  [default: runs/compare-NAME].")

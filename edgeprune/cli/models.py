@@ -240,7 +240,9 @@ def export(
     if subjects.files is not None or subjects.models[0].load is None:
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
     if subjects.is_run:
-        Run.open(subjects.title).summary()  # raises: it is not finished
+        run = Run.open(subjects.title)
+        _ = run.task  # raises: its code is not trusted
+        run.summary()  # raises: it is not finished
     from edgeprune.backends import export_run  # and torch with it: what is named is there
 
     place = subjects.folder

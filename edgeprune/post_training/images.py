@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.backends.image_metadata import images_said
+from edgeprune.backends.image_metadata import read_image_metadata
 from edgeprune.errors import DataError, EdgePruneError, one_line
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.options import PruneOptions
@@ -80,7 +80,7 @@ def laid_as_said(options: PruneOptions, file: OnnxFile) -> PruneOptions:
     if any(getattr(options, name) is not None for name in HOW):
         return options
     try:
-        return replace(options, **images_said(file.model))
+        return replace(options, **read_image_metadata(file.model))
     except EdgePruneError:  # the file was edited
         return options
 

@@ -27,6 +27,9 @@ class StubRun:
     def data(self) -> DataBundle:
         return self.digits
 
+    def summary(self) -> None:
+        """It is finished."""
+
     def precisions(self) -> None:
         """None were chosen."""
 

@@ -10,7 +10,7 @@ from torch import nn
 from backends.conftest import StubRun
 from edgeprune.backends import export_run
 from edgeprune.backends import onnx as onnx_module
-from edgeprune.backends.image_metadata import images_said
+from edgeprune.backends.image_metadata import read_image_metadata
 from edgeprune.backends.parity import Parity
 from edgeprune.errors import EdgePruneError, ExportError, InUseError, MovedError, StorageError
 from edgeprune.files.locks import held
@@ -45,10 +45,10 @@ def test_the_files_say_how_their_images_are_laid(stub: StubRun) -> None:
     import onnx
 
     export_run(stub.path, images=8)
-    said = images_said(onnx.load(stub.path / "export" / "pruned.onnx"))
-    assert (said["scale"], said["color"]) == ("1/255", "rgb")
-    assert tuple(map(float, said["mean"].split(","))) == pytest.approx(stub.digits.mean)
-    assert tuple(map(float, said["std"].split(","))) == pytest.approx(stub.digits.std)
+    layout = read_image_metadata(onnx.load(stub.path / "export" / "pruned.onnx"))
+    assert (layout["scale"], layout["color"]) == ("1/255", "rgb")
+    assert tuple(map(float, layout["mean"].split(","))) == pytest.approx(stub.digits.mean)
+    assert tuple(map(float, layout["std"].split(","))) == pytest.approx(stub.digits.std)
 
 
 def test_tensorrt_without_cuda_is_a_reason_and_no_error(

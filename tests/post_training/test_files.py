@@ -92,7 +92,7 @@ def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("said", "typed", "expected"),
+    ("text", "typed", "expected"),
     [
         (
             '{"scale": "1/255", "mean": "0.5", "std": "0.25", "color": "bgr"}',
@@ -111,10 +111,10 @@ def test_a_folder_of_images_is_laid_as_is_said(folder: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_file_of_edgeprune_says_how_its_images_are_laid(
-    said: str, typed: tuple[str, ...], expected: str | None, folder: Path, tmp_path: Path
+    text: str, typed: tuple[str, ...], expected: str | None, folder: Path, tmp_path: Path
 ) -> None:
     model = onnx.load(folder / "net.onnx")
-    model.metadata_props.add(key="edgeprune.images", value=said)
+    model.metadata_props.add(key="edgeprune.images", value=text)
     onnx.save(model, tmp_path / "said.onnx")
     data = ("--images", str(folder / "images"), "--target", "flops=0.7", "--effort", "seconds", *typed)
     result = _prune(tmp_path / "said.onnx", tmp_path / "small.onnx", *data)
@@ -123,7 +123,7 @@ def test_a_file_of_edgeprune_says_how_its_images_are_laid(
     else:
         assert result.exit_code == 0, result.output
         assert expected in result.stdout
-        assert onnx.load(tmp_path / "small.onnx").metadata_props[0].value == said
+        assert onnx.load(tmp_path / "small.onnx").metadata_props[0].value == text
 
 
 def test_pixels_become_what_was_asked_for(folder: Path) -> None:
