@@ -221,6 +221,18 @@ def test_files_that_cannot_be_pruned_say_why(folder: Path, tmp_path: Path) -> No
     assert "nothing of this network can be pruned" in _error(_prune(plain, tmp_path / "o.onnx", *data))
 
 
+def test_a_file_of_more_than_2_gb_is_refused(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(folder / "net.onnx")
+    model.graph.initializer.append(
+        TensorProto(
+            name="large", data_type=TensorProto.FLOAT, dims=[600_000_000], data_location=TensorProto.EXTERNAL
+        )
+    )
+    (tmp_path / "large.onnx").write_bytes(model.SerializeToString())
+    result = _prune(tmp_path / "large.onnx", tmp_path / "small.onnx", "--target", "params=0.5")
+    assert "has weights of 2.2 GB, and an ONNX file of 2 GB or more cannot be pruned" in _error(result)
+
+
 def test_external_data_that_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     onnx.save(
         onnx.load(folder / "net.onnx"), tmp_path / "big.onnx",
