@@ -392,7 +392,7 @@ def max_drop_table(name: str) -> str:
     training, machine = result["training"], result["machine"]
     words = (
         f"{training['model']} on {training['data']}, {training['method']}, {training['epochs']} epochs each; "
-        f"{' '.join(drop_lines(record))}. On {machine['cpu']}, {result['points'][0]['threads']} threads, torch "
+        f"{'; '.join(drop_lines(record))}. On {machine['cpu']}, {result['points'][0]['threads']} threads, torch "
         f"{machine['torch']}, onnxruntime {machine['onnxruntime']}."
     )
     return f"{markdown(head, rows)}\n\n{words}"
