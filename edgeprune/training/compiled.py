@@ -1,5 +1,6 @@
 """Compile the networks of a stage: its first steps take a minute or two, all others less time."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from edgeprune.errors import TrainError, one_line
 
+_CUDA_LOG = logging.getLogger("torch.utils.cpp_extension")
 _COMPILERS = ("torch._dynamo", "torch._inductor")  # where the errors of torch.compile are defined
 
 
@@ -30,6 +32,7 @@ def compiling(
     if not enabled:
         yield model, teacher
         return
+    _CUDA_LOG.setLevel(logging.ERROR)  # it warns where CUDA_HOME is set and no GPU is there
     try:
         yield _compiled(model), None if teacher is None else _compiled(teacher)
     except Exception as error:
