@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--exporters", nargs="+", choices=EXPORTERS, default=[*EXPORTERS])
     parser.add_argument("--opsets", nargs="+", type=int, default=[*OPSETS])
-    parser.add_argument("--largest", type=int, default=150, help="millions of parameters")
+    parser.add_argument("--largest", type=int, default=400, help="millions of parameters")
     parser.add_argument("--out", type=Path, default=Path("results/onnx_torchvision.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)

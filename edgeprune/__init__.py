@@ -15,12 +15,17 @@ __all__ = [
     "EdgePruneError", "OpSpec", "Pruner", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
     "trusting", "unregister_op",
 ]  # fmt: skip
+VERSION = "__version__"
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
     import importlib
 
+    if name == VERSION:
+        from importlib.metadata import version
+
+        return version("edgeprune")
     if name not in __all__:
         raise AttributeError(f"module 'edgeprune' has no attribute {name!r}; it has {', '.join(__all__)}")
     homes = {

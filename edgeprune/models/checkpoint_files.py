@@ -182,4 +182,7 @@ def _ignored_names() -> Iterator[None]:
 
 
 def _brief(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    first = (str(error).splitlines() or [""])[0]
+    return (
+        type(error).__name__ if first.isdigit() or not first else first
+    )  # torch raises some by a bare number

@@ -32,7 +32,7 @@ from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.points import read_max_drop
 from edgeprune.runs.run import Run
 from edgeprune.sensitivity.measuring import read_sensitivity
-from edgeprune.tasks import metric_of
+from edgeprune.tasks import Classification, metric_of
 
 FILE = "report.html"
 
@@ -89,13 +89,7 @@ def _run_page(run: Run) -> Page:
         (percent(summary.flops_fraction, 1), "of the FLOPs left", ""),
         (percent(summary.params_fraction, 1), "of the parameters left", ""),
     ]
-    for result in results:
-        speedup = result.speedup
-        if speedup is None:
-            continue
-        kind = "good" if speedup.low > 1 else "bad"
-        interval = f"{speedup.low:.2f} to {speedup.high:.2f}"
-        facts.append((f"{speedup.value:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind))
+    facts += _speedup_facts(results)
     sections = [
         *run_sections(run, summary), *sensitivity_sections(run.path), *measured_sections(results, metric),
         exported(export_record(run)), settings(run),
@@ -107,6 +101,19 @@ def _run_page(run: Run) -> Page:
         sections=[section for section in sections if section.blocks],
         foot=foot(),
     )
+
+
+def _speedup_facts(results: list[BenchResult]) -> list[tuple[str, str, str]]:
+    """Return the measured speedups, with their intervals."""
+    facts = []
+    for result in results:
+        speedup = result.speedup
+        if speedup is None:
+            continue
+        kind = "good" if speedup.low > 1 else "bad"
+        interval = f"{speedup.low:.2f} to {speedup.high:.2f}"
+        facts.append((f"{speedup.value:.2f}x", f"measured speedup on {device_of(result)} ({interval})", kind))
+    return facts
 
 
 def _lead(summary: Summary, results: list[BenchResult]) -> str:
@@ -136,11 +143,16 @@ def _file_page(run: FileRun) -> Page:
         return Page(file_title(run.config), lead, [], curve_sections(run), foot())
     summary = run.summary()
     value, what = agreement(final_step(summary))
-    sections = [*file_sections(run, summary), exported(export_record(run))]
+    results = measurements(run)
+    sections = [
+        *file_sections(run, summary),
+        *measured_sections(results, Classification().metric),
+        exported(export_record(run)),
+    ]
     return Page(
         title=file_title(run.config),
         lead=f"Pruned for {summary.target} without labels or training code: {value} {what}.",
-        facts=file_facts(summary),
+        facts=[*file_facts(summary), *_speedup_facts(results)],
         sections=[section for section in sections if section.blocks],
         foot=foot(),
     )

@@ -12,7 +12,7 @@ from edgeprune.runs.file_runs import FileRun
 from edgeprune.runs.run import Run
 
 
-def measurements(run: Run) -> list[BenchResult]:
+def measurements(run: Run | FileRun) -> list[BenchResult]:
     """Return the finished measurements of a run, by the name of the device.
 
     Raises:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 GRAPH, PLANS = "edgeprune", "edgeprune-plans"
 NO_GRAPH, NO_TRAINING = "edgeprune-no-graph", "edgeprune-no-training"
+HOOKS = "edgeprune-hooks"
 # Of the largest output; a graph of the same operations differs by rounding at most.
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
@@ -59,6 +60,8 @@ def save(model: nn.Module, path: str | Path) -> Path:
     shapes = {name: [*shape] for name, shape in history.shapes.items()}
     saved = SavedPlans(SCHEMA, type(model).__name__, shapes, history.steps, entries)
     metadata = {PLANS: msgspec.json.encode(saved).decode()}
+    if hooked := _hooked(model):
+        metadata[HOOKS] = json.dumps(hooked)
     try:
         graph_texts, graph_tensors = _as_graph(model, history, tensors)
         tensors.update(graph_tensors)
@@ -67,6 +70,13 @@ def save(model: nn.Module, path: str | Path) -> Path:
         metadata[NO_GRAPH] = one_line(error)
         _check_plans(model, history, metadata[PLANS], Path(path))
     return write_module(path, tensors, metadata)
+
+
+def _hooked(model: nn.Module) -> list[str]:
+    """Return the names of modules with forward hooks of the user's, which are code that no file holds."""
+    return [
+        name for name, module in model.named_modules() if module._forward_hooks or module._forward_pre_hooks
+    ]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -209,6 +219,23 @@ def load(path: str | Path, allow: tuple[str, ...] = (), into: nn.Module | None =
     return load_module(path, tensors, metadata, allow)
 
 
+def _warn_of_hooks(text: str, into: nn.Module, path: Path) -> None:
+    """Warn where the network that was saved had forward hooks that a fresh one lacks: its outputs may differ."""
+    try:
+        names = json.loads(text)
+    except ValueError:
+        return
+    own = _hooked(into)
+    lacking = [str(name) for name in names if name not in own] if isinstance(names, list) else []
+    if lacking:
+        where = ", ".join(short(name) or "the network itself" for name in lacking[:3])
+        logger.warning(
+            "%s: the network that was saved had forward hooks (%s%s), which are not in the file: register them on this "
+            "%s, or it may compute something else", path, one_line(where), ", ..." if lacking[3:] else "",
+            type(into).__name__,
+        )  # fmt: skip
+
+
 def _load_into(
     path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], into: nn.Module
 ) -> nn.Module:
@@ -217,6 +244,7 @@ def _load_into(
             f"{path} holds no keep-plans to prune a {type(into).__name__} by: load it without into="
         )
     saved = read_saved(metadata[PLANS], path)
+    _warn_of_hooks(metadata.get(HOOKS, "[]"), into, path)
     known = {entry.stored for entry in saved.tensors.values()}
     if GRAPH in metadata:
         record = parse_graph_record(metadata[GRAPH], {*tensors}, path)

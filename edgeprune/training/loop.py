@@ -82,6 +82,8 @@ class Stage:
         """
         self.checkpoints.load(self._restore)
         batches: Iterator[Batch] | None = None
+        if self.options.compile and self.step < self.steps:
+            self.progress(0, 1, f"compiling {self.name}: a minute or two")
         networks = compiling(self.model, self.teacher, enabled=self.options.compile)
         with shared_statistics(self.model), narrow_maps_in_fp32(), networks as self._networks:
             while self.step < self.steps and not self.callback.finished():

@@ -149,6 +149,16 @@ def test_a_search_is_shown_by_the_metric_of_its_task(tmp_path: Path) -> None:
     assert "unpruned 2.00 mm 3.00 mm" in text and "searched -800.00 mm 790.00 mm" in text
 
 
+def test_the_measurements_of_a_pruned_file(tmp_path: Path) -> None:
+    run = folders.pruned_file(tmp_path / "file")
+    (run / "bench").mkdir()
+    result = folders.bench_result()
+    write_json(run / "bench" / "board.json", result)
+    text = write_report(run).read_text()
+    speedup = result["speedup"]
+    assert f"{speedup['value']:.2f}x" in text and "measured speedup on" in text
+
+
 def test_a_pruned_file(tmp_path: Path) -> None:
     """The agreement is that of the step which was kept: here the cut, since the fit made it worse."""
     run = folders.pruned_file(tmp_path / "file")

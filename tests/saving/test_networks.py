@@ -203,6 +203,24 @@ class Hooked(Plain):
         self.bn.register_forward_hook(lambda module, args, out: out.sigmoid())
 
 
+@pytest.mark.parametrize("hooked", [True, False])
+def test_hooks_that_a_fresh_network_lacks_are_warned_of(
+    hooked: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def halve(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        return output * 0.5
+
+    model, fresh, x = Plain().eval(), Plain(), torch.rand(2, 3, 8, 8)
+    model.body.register_forward_hook(halve)
+    dense = edgeprune.prune(model, x, target="flops=0.7", align=1).model
+    edgeprune.save(dense, tmp_path / "net.safetensors")
+    if hooked:
+        fresh.body.register_forward_hook(halve)
+    loaded = edgeprune.load(tmp_path / "net.safetensors", into=fresh)
+    assert torch.allclose(loaded(x), dense(x), atol=1e-6) == hooked
+    assert ("had forward hooks (body)" in caplog.text) == (not hooked)
+
+
 class Sign(torch.autograd.Function):
     """A step with the gradient of the identity."""
 
