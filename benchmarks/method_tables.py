@@ -8,7 +8,6 @@ from edgeprune.comparison import comparison_remarks, comparison_table
 from edgeprune.records.comparison import ComparisonResult
 from edgeprune.reporting.rows import percent
 
-
 Row = dict[str, Any]
 
 
