@@ -16,6 +16,7 @@ from edgeprune.records.runs import Summary
 from edgeprune.tasks import Classification, Task
 
 BENCH = "bench"
+SAME_NETWORK = "the file with its own network in torch"
 LOWER_END, UPPER_END = ("lower end of its 95 % interval", "upper end of its 95 % interval")
 NO_ACCURACY = "the run's task is not classification, or it knew no labels"
 Source = Any  # a `Summary`, the ONNX `Artifact` of each model by name, or a `BenchResult`
@@ -261,8 +262,9 @@ LIMITS = {
         Limit("params_fraction", "summary", True, "", _share(lambda model: model.params)),
         Limit("flops", "summary", True, "", lambda s: (s.models.pruned.flops, "")),
         Limit("flops_fraction", "summary", True, "", _share(lambda model: model.flops)),
-        Limit("onnx_top1_agreement", "export", False, "", _worst(lambda p: p.top1_agreement, min, 1.0), most=1.0),
-        Limit("onnx_max_rel_diff", "export", True, "", _worst(lambda p: p.max_rel_diff, max)),
+        Limit("onnx_top1_agreement", "export", False, "", _worst(lambda p: p.top1_agreement, min, 1.0), most=1.0,
+              about=SAME_NETWORK),
+        Limit("onnx_max_rel_diff", "export", True, "", _worst(lambda p: p.max_rel_diff, max), about=SAME_NETWORK),
         Limit("size_kb", "export", True, "kB", _size),
         Limit("onnx_accuracy", "bench", False, "", _measured(lambda m: m.accuracy, lambda m: m.accuracy_reason),
               most=1.0),

@@ -236,19 +236,28 @@ def write_junit(result: Mapping[str, Any], path: Path) -> None:
             ElementTree.SubElement(case, "failure", message=sentence(check))
     tree = ElementTree.Element("testsuites")
     tree.append(suite)
-    for remark in verdict_remarks(result):
+    for remark in _assumption(result):
         ElementTree.SubElement(suite, "system-out").text = remark
     ElementTree.indent(tree)
     write_bytes(path, ElementTree.tostring(tree, encoding="utf-8", xml_declaration=True) + b"\n")
 
 
 def verdict_remarks(result: Mapping[str, Any]) -> list[str]:
-    """Return remarks on how the verdicts came about."""
+    """Return remarks on how the verdicts came about: first why values are not known."""
+    reasons: dict[str, list[str]] = {}
+    for check in result["checks"]:
+        if check["reason"]:
+            reasons.setdefault(check["reason"], []).append(check["name"])
+    return [*(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()), *_assumption(result)]
+
+
+def _assumption(result: Mapping[str, Any]) -> list[str]:
+    """Return what is to be known of a device that was assumed."""
     if result["device_assumed"] is None:
         return []
     return [
         f"{result['device']} was assumed when measuring (--assume-device): the machine was "
-        f"{result['device_assumed']}"
+        f"{result['device_assumed']}",
     ]
 
 
@@ -268,8 +277,7 @@ def verdict_table(result: Mapping[str, Any]) -> Table:
     for check in result["checks"]:
         side = LIMITS[check["name"]].side
         bound = f"{'<=' if side == 'at_most' else '>='} {check[side]:g}"
-        why = f": {check['reason']}" if check["reason"] else ""
-        rows.append([_named(check), _value(check), bound, check["verdict"] + why])
+        rows.append([_named(check), _value(check), bound, check["verdict"]])
     return heads, rows
 
 
