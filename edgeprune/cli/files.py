@@ -114,6 +114,8 @@ def prune(
     elif model is None:
         raise click.UsageError("name an ONNX file or a model, or go on with a run by --resume")
     run, subject = _opened(run_path) if resume else None, None
+    if run is not None and run.is_finished:
+        complain(f"{run.path} is already finished")
     again = host_words(*remote_hosts) + trust_words(images)
     try:
         if run is None:

@@ -241,7 +241,7 @@ def export(
         raise click.UsageError(f"{subjects.title} is exported already: name models, or a run")
     if subjects.is_run:
         run = Run.open(subjects.title)
-        _ = run.task  # raises: its code is not trusted
+        run.check_trusted()
         run.summary()  # raises: it is not finished
     from edgeprune.backends import export_run  # and torch with it: what is named is there
 

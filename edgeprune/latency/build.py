@@ -195,7 +195,7 @@ class _Progress:
     def __call__(self, shape: Shape) -> None:
         """Report another round, in which this shape is the first that is timed."""
         done = self.before + self.count * self.rounds / (self.rounds + 2)
-        self.progress(done, self.total, shape.key)
+        self.progress(done, self.total, f"timing {shape.key}")
         self.rounds += 1
 
 

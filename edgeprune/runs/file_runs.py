@@ -113,6 +113,11 @@ class FileRun:
         return PruneConfig.read(self.path / MARKER, hint=hint)
 
     @property
+    def is_finished(self) -> bool:
+        """Whether it has its result."""
+        return self.has("summary.json") or self.has("curve.json")
+
+    @property
     def training(self) -> TrainingState:
         """The state of label-free fine-tuning: checkpoints and metrics."""
         return TrainingState(self.path)

@@ -196,6 +196,11 @@ class Run:
         """Build the unpruned architecture with random weights; raises ModelError if its code is not trusted."""
         return self.settings.build()
 
+    def check_trusted(self) -> None:
+        """Check that the user trusts the code of the model and of the task; raises ModelError."""
+        _ = self.task
+        self.settings.check_trusted()
+
     def save_tensors(self, which: str, state: "dict[str, Tensor]") -> None:
         """Write WHICH.safetensors."""
         if world().is_main:

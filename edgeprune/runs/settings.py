@@ -65,7 +65,12 @@ class RunSettings:
         """
         from edgeprune.models import build
 
+        self.check_trusted()
+        model = self.required("model")
+        return build(model["factory"], **model["args"])
+
+    def check_trusted(self) -> None:
+        """Check that the user trusts the code that builds the model; raises ModelError."""
         model = self.required("model")
         folders = named_folders(self.config.get("options") or {})
         check_factory(model["factory"], model["args"], self._folder, folders)
-        return build(model["factory"], **model["args"])
