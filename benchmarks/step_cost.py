@@ -1,4 +1,4 @@
-"""What steps of the pruning phase, of distilling and of compiled networks cost, beside a plain one, in one run.
+"""Measure what steps of the pruning phase, of distilling and of compiled networks cost beside a plain one.
 
     python benchmarks/step_cost.py --json results/step_cost.json
 

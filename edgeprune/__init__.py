@@ -15,14 +15,13 @@ __all__ = [
     "EdgePruneError", "OpSpec", "Pruner", "compact", "load", "mask", "prune", "register_op", "save", "select", "trace",
     "trusting", "unregister_op",
 ]  # fmt: skip
-VERSION = "__version__"
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
     import importlib
 
-    if name == VERSION:
+    if name == "__version__":
         from importlib.metadata import version
 
         return version("edgeprune")

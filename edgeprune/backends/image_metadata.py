@@ -1,7 +1,6 @@
 """Say in an ONNX file how its images are laid, so that whoever gets the file need not ask."""
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +9,7 @@ if TYPE_CHECKING:
     from edgeprune.data import DataBundle
 
 KEY = "edgeprune.images"  # of the file's metadata_props
-NAMES = ("scale", "mean", "std", "color")
+NAMES = ("scale", "mean", "std", "color")  # without which images cannot be laid
 COLORS = {1: "gray", 3: "rgb"}
 
 
@@ -29,12 +28,6 @@ def image_metadata(data: "DataBundle") -> dict[str, str]:
 
 def _joined(numbers: tuple[float, ...]) -> str:
     return ",".join(f"{number:.7g}" for number in numbers)
-
-
-def write_metadata(model: "ModelProto", texts: Mapping[str, str]) -> None:
-    """Add texts to a file's metadata."""
-    for key, text in texts.items():
-        model.metadata_props.add(key=key, value=text)
 
 
 def read_image_metadata(model: "ModelProto") -> dict[str, Any]:

@@ -13,7 +13,6 @@ from edgeprune_target.scratch import scratch_folder
 
 from edgeprune.backends.base import BATCH, INPUT, OUTPUT
 from edgeprune.backends.flat import Example, flat_forward, has_free_batch, is_plain, named_outputs, output_on
-from edgeprune.backends.image_metadata import write_metadata
 from edgeprune.backends.older_names import name_by_modules
 from edgeprune.errors import ExportError, one_line
 from edgeprune.files.writing import write_bytes
@@ -85,6 +84,8 @@ def export_model(
     Raises:
         ExportError: the opset is out of range, or neither exporter of torch can write the model.
     """
+    from onnx import helper
+
     opset = DEFAULT_OPSET if opset is None else opset
     _check_opset(opset)
     if isinstance(shape, Example):
@@ -92,7 +93,7 @@ def export_model(
     else:
         exporter, content = _exported(model, _Traced.of_shape(shape, outputs, batch), opset)
     _strip(content)
-    write_metadata(content, metadata or {})
+    helper.set_model_props(content, dict(metadata or {}))
     _check(content, path)
     data = content.SerializeToString(deterministic=True)
     write_bytes(path, data)

@@ -61,9 +61,7 @@ def begin(
     check_out(out, torch_network=False)
     vouch_for({**asdict(options), "model": images})
     FileRun.check_free(run_path, force=force, inputs=(str(path), images, None if out is None else str(out)))
-    file = read(path)
-    options = laid_as_said(options, file)
-    subject = open_subject(file, images, options)
+    options, subject = _read(path, images, options)
     config = PruneConfig(
         options=asdict(options),
         model=name or str(path),
@@ -74,6 +72,13 @@ def begin(
         versions=versions(),
     )
     return _created(run_path, config, subject, options, force=force), subject
+
+
+def _read(path: str | Path, images: str | None, options: PruneOptions) -> tuple[PruneOptions, FileSubject]:
+    """Return the options, with what the file says of its images, and the file with its inputs."""
+    file = read(path)
+    chosen = laid_as_said(options, file)
+    return chosen, open_subject(file, images, chosen)
 
 
 def begin_model(
@@ -246,9 +251,7 @@ def prune_file(
     """
     check_out(out, torch_network=False)
     vouch_for(asdict(options))
-    file = read(path)
-    options = laid_as_said(options, file)
-    subject = open_subject(file, images, options)
+    options, subject = _read(path, images, options)
     pruning = Stages(subject, options, progress)
     result = pruning.result(str(path), str(out))
     pruning.final.write(out, subject.file.external)

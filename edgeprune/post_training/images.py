@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeprune.backends.image_metadata import read_image_metadata
+from edgeprune.backends.image_metadata import NAMES, read_image_metadata
 from edgeprune.errors import DataError, EdgePruneError, one_line
 from edgeprune.onnx_graph.files import OnnxFile
 from edgeprune.post_training.options import PruneOptions
 from edgeprune.post_training.source import InputSpec
 
-HOW = ("scale", "mean", "std", "color")  # options without which images cannot be laid
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm"}
 
 
@@ -42,7 +41,7 @@ class ImageFolder:
         )
         if not self.paths:
             raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
-        missing = [name for name in HOW if getattr(options, name) is None]
+        missing = [name for name in NAMES if getattr(options, name) is None]
         if missing:
             raise DataError(
                 f"how does the network want its images? Say {', '.join(f'`{name}`' for name in missing)}, for example "
@@ -77,7 +76,7 @@ def laid_as_said(options: PruneOptions, file: OnnxFile) -> PruneOptions:
         options: as they were typed.
         file: whose images they are.
     """
-    if any(getattr(options, name) is not None for name in HOW):
+    if any(getattr(options, name) is not None for name in NAMES):
         return options
     try:
         return replace(options, **read_image_metadata(file.model))

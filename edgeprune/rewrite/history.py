@@ -67,12 +67,13 @@ def _is_open(graph: Graph, path: str) -> bool:
     if graph.parts[path].reason != CHOSEN:
         return False
     return all(
-        type(module).__module__.startswith("torch.nn.modules.") and not _hooks(module)
+        type(module).__module__.startswith("torch.nn.modules.") and not has_hooks(module)
         for module in graph.model.get_submodule(path).modules()
     )
 
 
-def _hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a module has forward hooks, which no file holds."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 

@@ -10,6 +10,7 @@ from edgeprune.recording.opaque import outer_part
 from edgeprune.recording.record import VALUE, Visit
 from edgeprune.recording.untouched import untouched
 from edgeprune.rewrite.forward_arguments import Argument, bound_arguments
+from edgeprune.rewrite.history import has_hooks
 from edgeprune.rewrite.memos import State, are_memos, empty
 from edgeprune.rewrite.requests import NotRewritable, Request
 from edgeprune.rewrite.structures import fx_nodes
@@ -155,8 +156,7 @@ class ModuleTrace:
         return any(self._liveness.gone(node) and node not in self.flow.static for node in nodes)
 
     def _refuse_hooks(self, name: str) -> None:
-        module = self.original.get_submodule(name)
-        if module._forward_hooks or module._forward_pre_hooks:
+        if has_hooks(self.original.get_submodule(name)):
             raise NotRewritable(f"{name} has hooks")
 
     def _value(self, name: str) -> Any:

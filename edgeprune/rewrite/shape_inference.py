@@ -12,6 +12,7 @@ import torch.fx as fx
 from torch import Tensor, nn
 
 from edgeprune.graph.ops import op_name
+from edgeprune.rewrite.history import has_hooks
 
 _SAME_SHAPE_LAYERS = (
     *(nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.LeakyReLU),
@@ -83,7 +84,7 @@ def _function_shape(name: str, args: Any) -> tuple[int, ...] | None:
 
 def _layer_shape(layer: nn.Module, x: Tensor) -> tuple[int, ...] | None:
     kind, own = type(layer), vars(layer)
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    if has_hooks(layer):
         return None
     if isinstance(layer, _SAME_SHAPE_LAYERS):
         return tuple(x.shape)

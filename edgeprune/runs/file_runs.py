@@ -114,7 +114,7 @@ class FileRun:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has its result."""
+        """Tell whether it has its result."""
         return self.has("summary.json") or self.has("curve.json")
 
     @property

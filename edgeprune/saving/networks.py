@@ -19,7 +19,7 @@ from edgeprune.options.checks import short
 from edgeprune.recording.untouched import untouched
 from edgeprune.recording.values import tensors_of
 from edgeprune.records.saved import SCHEMA, SavedPlans, read_saved
-from edgeprune.rewrite.history import HISTORY, History, example_of, history_of
+from edgeprune.rewrite.history import HISTORY, History, example_of, has_hooks, history_of
 from edgeprune.rewrite.proof import enlarged
 from edgeprune.rewrite.symbolic import trace
 from edgeprune.saving.graph_record import parse_graph_record
@@ -74,9 +74,7 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
 def _hooked(model: nn.Module) -> list[str]:
     """Return the names of modules with forward hooks of the user's, which are code that no file holds."""
-    return [
-        name for name, module in model.named_modules() if module._forward_hooks or module._forward_pre_hooks
-    ]
+    return [name for name, module in model.named_modules() if has_hooks(module)]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -16,33 +16,23 @@ from edgeprune.training import Stage, TrainOptions
 OPTIONS = TrainOptions(batch_size=8, lr=0.05, compile=True)
 
 
-@pytest.fixture
-def data(small_data: DataBundle) -> DataBundle:
-    """8 images a batch, some four batches an epoch."""
-    return small_data
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.norm, self.linear = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.norm(self.conv(x)).relu().mean((2, 3)))
+def net() -> nn.Module:
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(4, 3))
 
 
 def trained(data: DataBundle, options: TrainOptions) -> dict[str, torch.Tensor]:
     """Return the weights of a network after two epochs with a teacher."""
     torch.manual_seed(0)
-    model, teacher = Net(), Net()
+    model, teacher = net(), net()
     Stage("own", model, data, options, 2 * data.steps(8), teacher=teacher).train()
     return model.state_dict()
 
 
 def test_networks_and_teachers_are_compiled_and_train_alike(
-    data: DataBundle, monkeypatch: pytest.MonkeyPatch
+    small_data: DataBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = trained(data, replace(OPTIONS, compile=False))
+    expected = trained(small_data, replace(OPTIONS, compile=False))
     compiled: list[nn.Module] = []
     traced_only = partial(torch.compile, backend="eager")
 
@@ -51,13 +41,13 @@ def test_networks_and_teachers_are_compiled_and_train_alike(
         return traced_only(model)
 
     monkeypatch.setattr("torch.compile", noting)
-    ours = trained(data, OPTIONS)
+    ours = trained(small_data, OPTIONS)
     assert [model.training for model in compiled] == [True, False]
     assert all(torch.equal(ours[name], value) for name, value in expected.items())
 
 
 def test_more_networks_of_a_class_than_torch_compiles_train_compiled(
-    data: DataBundle, monkeypatch: pytest.MonkeyPatch
+    small_data: DataBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames: list[Any] = []
 
@@ -68,21 +58,21 @@ def test_more_networks_of_a_class_than_torch_compiles_train_compiled(
     monkeypatch.setattr("torch.compile", partial(torch.compile, backend=counting))
     many = torch._dynamo.config.recompile_limit + 2
     for _ in range(many):
-        Stage("own", Net(), data, OPTIONS, 1).train()
+        Stage("own", net(), small_data, OPTIONS, 1).train()
     assert len(frames) >= many
 
 
-def test_a_machine_without_a_compiler_is_one_line(data: DataBundle, tmp_path: Path) -> None:
+def test_a_machine_without_a_compiler_is_one_line(small_data: DataBundle, tmp_path: Path) -> None:
     from torch._inductor import config
 
     without = {"cpp.cxx": (str(tmp_path / "g++"),), "fx_graph_cache": False}
     with config.patch(without), pytest.raises(TrainError, match=r"the network here .*`compile` out") as error:
-        trained(data, OPTIONS)
+        trained(small_data, OPTIONS)
     assert "C++ compiler" in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.slow
-def test_compiled_code_trains_to_nearly_the_same_weights(data: DataBundle) -> None:
-    expected = trained(data, replace(OPTIONS, compile=False))
-    for name, value in trained(data, OPTIONS).items():
+def test_compiled_code_trains_to_nearly_the_same_weights(small_data: DataBundle) -> None:
+    expected = trained(small_data, replace(OPTIONS, compile=False))
+    for name, value in trained(small_data, OPTIONS).items():
         assert torch.allclose(value, expected[name], rtol=1e-3, atol=1e-5), name
