@@ -14,7 +14,8 @@ from edgeprune.bench.options import check_writable
 from edgeprune.files.locks import held_file
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.file_profiling import FileProfiler
-from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler
+from edgeprune.latency.layer_models import Point
+from edgeprune.latency.profiling import LayerProfiler, ModelFiles, Profiler, layers_of
 from edgeprune.latency.sampling import Questions, probe, sample
 from edgeprune.latency.shapes import CONVERSIONS, DEPTHWISE, QUANTIZE, Model, ModelLayer, Shape, read_model
 from edgeprune.latency.table import ASSUMED_ON, Entry, Table
@@ -33,7 +34,7 @@ def build_table(
     """Time the layers of a model, and write the table to ``place``.
 
     An existing table of the same conditions is extended: its shapes are not timed again. An interrupted build
-    continues in the same way.
+    continues in the same way, with what was timed of the shapes that it was at.
 
     Args:
         onnx_file: the unpruned model.
@@ -161,23 +162,25 @@ def fill(
         table: filled in.
         model: the layers of an ONNX file.
         profiler: times layers.
-        save: called after each few shapes.
+        save: called whenever some were timed.
         progress: called with ``(done, total, text)``.
     """
     widest_of = widest(model.layers)
     missing = {shape: most for shape, most in widest_of.items() if not covers(table.entry(shape), *most)}
     shapes, known = list(missing), len(widest_of) - len(missing)
     count = profiler.sampling.together
+    timing = _Timing(table, profiler, save)
     for start in range(0, len(shapes), count):
         together = shapes[start : start + count]
         report = _Progress(progress, known + start, len(together), len(widest_of))
-        _find_steps(table, {shape: missing[shape] for shape in together}, profiler, report)
+        _find_steps({shape: missing[shape] for shape in together}, timing, report)
         entries = {shape: table.entry(shape) for shape in together}
         asking = {
             shape: sample(entry, *missing[shape], profiler.sampling) for shape, entry in entries.items()
         }
-        _answer(asking, profiler, report)
-        table.reference_ms = profiler.reference_ms
+        timing.answer(asking, report)
+        for shape in together:
+            table.begun.pop(shape, None)
         save()
     progress(len(widest_of), len(widest_of), "layers timed")
 
@@ -199,17 +202,50 @@ class _Progress:
         self.rounds += 1
 
 
+@dataclass
+class _Timing:
+    """Times what the entries of a table ask for, and keeps each answer in the table at once."""
+
+    table: Table
+    profiler: Profiler
+    save: Callable[[], None]
+
+    def answer(self, questions: Mapping[Shape, Questions], report: Callable[[Shape], None]) -> None:
+        """Time what some entries ask for, until they know enough; what the table has begun is not timed again."""
+        left, requests = dict(questions), {shape: next(asking) for shape, asking in questions.items()}
+        while left:
+            report(next(iter(left)))
+            self._time(requests)
+            for shape in [*left]:
+                known = self.table.begun[shape]
+                try:
+                    requests[shape] = left[shape].send({point: known[point] for point in requests[shape]})
+                except StopIteration:
+                    del left[shape], requests[shape]
+
+    def _time(self, requests: Mapping[Shape, Sequence[Point]]) -> None:
+        """Time the points that the table has not begun, and save it after each chunk."""
+        begun = self.table.begun
+        wanted = {
+            shape: [point for point in points if point not in begun.setdefault(shape, {})]
+            for shape, points in requests.items()
+        }
+        for chunk in self.profiler.chunks(layers_of(wanted)):
+            for (shape, point), ms in zip(chunk, self.profiler.times(chunk), strict=True):
+                begun[shape][point] = ms
+            self.table.reference_ms = self.profiler.reference_ms
+            self.save()
+
+
 def _find_steps(
-    table: Table,
-    most_channels: Mapping[Shape, tuple[int, int]],
-    profiler: Profiler,
-    report: Callable[[Shape], None],
+    most_channels: Mapping[Shape, tuple[int, int]], timing: _Timing, report: Callable[[Shape], None]
 ) -> None:
     """Let entries know their steps: of the same operation and kernel they are the same, whatever the maps' size.
 
     They are the runtime's way of blocking channels.
     """
-    by_kernel = profiler.sampling.by_kernel
+    table, sampling = timing.table, timing.profiler.sampling
+    by_kernel = sampling.by_kernel
     first_of: dict[tuple[Any, ...], Entry] = {
         _kind(entry.shape, by_kernel): entry
         for entry in reversed(table.entries.values())
@@ -219,26 +255,11 @@ def _find_steps(
     for shape, (inputs, _) in most_channels.items():
         if _kind(shape, by_kernel) not in first_of:
             first_of[_kind(shape, by_kernel)] = table.entry(shape)
-            new[shape] = probe(table.entry(shape), inputs, profiler.sampling)
-    _answer(new, profiler, report)
+            new[shape] = probe(table.entry(shape), inputs, sampling)
+    timing.answer(new, report)
     for shape in most_channels:
         entry, first = table.entry(shape), first_of[_kind(shape, by_kernel)]
         entry.steps, entry.misalignment_penalty = dict(first.steps), dict(first.misalignment_penalty)
-
-
-def _answer(
-    questions: Mapping[Shape, Questions], profiler: Profiler, report: Callable[[Shape], None]
-) -> None:
-    """Time what some entries ask for, until they know enough."""
-    left, requests = dict(questions), {shape: next(asking) for shape, asking in questions.items()}
-    while left:
-        report(next(iter(left)))
-        times = profiler.times(requests)
-        for shape in [*left]:
-            try:
-                requests[shape] = left[shape].send(times[shape])
-            except StopIteration:
-                del left[shape], requests[shape]
 
 
 def _kind(shape: Shape, by_kernel: bool) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ The files are written by the runtime's own `Backend`, in its precision, and run 
 runtime needs no further code here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,11 +13,11 @@ from edgeprune.bench.replies import call
 from edgeprune.bench.words import model_words
 from edgeprune.latency.bench_target import BenchTarget
 from edgeprune.latency.grid import COARSE, Sampling
-from edgeprune.latency.layer_models import FEED, REFERENCE, REFERENCE_POINT, Layer, Point
+from edgeprune.latency.layer_models import FEED, REFERENCE, REFERENCE_POINT, Layer
 from edgeprune.latency.layer_networks import Feed, LayerNetwork, TimedNetwork, around, copies_of
 from edgeprune.latency.model_files import job_of, write_model
-from edgeprune.latency.profiling import LEAST_MS, ModelFiles, layers_of
-from edgeprune.latency.shapes import Model, Shape
+from edgeprune.latency.profiling import LEAST_MS, ModelFiles
+from edgeprune.latency.shapes import Model
 from edgeprune.latency.table import Table
 
 POINTS_PER_CALL = 12  # the reference is timed once in each
@@ -40,21 +40,24 @@ class FileProfiler:
     _reference: Path | None = None
     _written: int = 0
 
-    def times(self, requests: Mapping[Shape, Sequence[Point]]) -> dict[Shape, dict[Point, float]]:
-        """Return each point's time in ms.
+    def chunks(self, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+        """Yield layers in chunks that one call of the runner times."""
+        for start in range(0, len(layers), POINTS_PER_CALL):
+            yield list(layers[start : start + POINTS_PER_CALL])
 
-        Args:
-            requests: the (inputs, outputs) of layers, by their shapes.
+    def times(self, layers: Sequence[Layer]) -> list[float]:
+        """Return each layer's time in ms.
 
         Raises:
             ExportError, BenchError: a file could not be written, or not be run.
         """
-        times_ms: dict[Shape, dict[Point, float]] = {shape: {} for shape in requests}
-        layers = layers_of(requests)
-        for start in range(0, len(layers), POINTS_PER_CALL):
-            chunk = layers[start : start + POINTS_PER_CALL]
-            for (shape, point), ms in zip(chunk, self._timed(chunk), strict=True):
-                times_ms[shape][point] = ms
+        self._know([network for layer in layers for network in around(*layer)])
+        networks = [LayerNetwork(*layer) for layer in layers]
+        times_ms = []
+        for (shape, point), ms in zip(layers, self._networks_ms(networks), strict=True):
+            first, *added = (self._known[described(network)] for network in around(shape, point))
+            rest = ms - first - sum(max(0.0, other - self._call_ms()) for other in added)
+            times_ms.append(max(rest / copies_of(shape, point), LEAST_MS))
         return times_ms
 
     def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
@@ -74,16 +77,6 @@ class FileProfiler:
         rest = max(0.0, ms - self._call_ms() - layers)
         share = rest / sum(other.area * other.channels for other in model.others)
         return {other.key: share * other.area for other in model.others}
-
-    def _timed(self, layers: Sequence[Layer]) -> list[float]:
-        self._know([network for layer in layers for network in around(*layer)])
-        networks = [LayerNetwork(*layer) for layer in layers]
-        times_ms = []
-        for (shape, point), ms in zip(layers, self._networks_ms(networks), strict=True):
-            first, *added = (self._known[described(network)] for network in around(shape, point))
-            rest = ms - first - sum(max(0.0, other - self._call_ms()) for other in added)
-            times_ms.append(max(rest / copies_of(shape, point), LEAST_MS))
-        return times_ms
 
     def _call_ms(self) -> float:
         """Return what running a file takes where there is next to nothing to compute."""

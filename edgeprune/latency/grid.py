@@ -20,7 +20,7 @@ class Sampling:
         probes: widths, within the window, that reveal steps.
         finest: intervals on an axis at most: times bend where layers have few channels.
         refinements: rounds of points between points.
-        together: shapes that are timed in the same files; a build that is stopped loses no more.
+        together: shapes that are timed in the same files.
         by_kernel: whether steps are searched for each kernel size, and for linear layers by themselves.
     """
 

@@ -53,11 +53,18 @@ class Profiler(Protocol):
     sampling: ClassVar[Sampling]
     reference_ms: float | None
 
-    def times(self, requests: Mapping[Shape, Sequence[Point]]) -> dict[Shape, dict[Point, float]]:
-        """Return each point's time in ms.
+    def chunks(self, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+        """Yield layers in chunks that are timed together.
 
         Args:
-            requests: the (inputs, outputs) of layers, by their shapes.
+            layers: a shape and its (inputs, outputs), each.
+        """
+
+    def times(self, layers: Sequence[Layer]) -> list[float]:
+        """Return each layer's time in ms.
+
+        Args:
+            layers: a chunk.
         """
 
     def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
@@ -106,21 +113,30 @@ class LayerProfiler:
             [{**layer, "ms": layer.get("quiet_ms", layer["ms"])} for layer in layers] for layers in passes
         ]
 
-    def times(self, requests: Mapping[Shape, Sequence[Point]]) -> dict[Shape, dict[Point, float]]:
-        """Return each point's time in ms; layers of several shapes share a file.
+    def chunks(self, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
+        """Yield layers in chunks of bounded work, a file each; layers of several shapes share a file."""
+        chunk: list[Layer] = []
+        work, most = 0.0, MOST_MACS * max(1.0, self.batch / LARGE_BATCH)
+        for shape, point in layers:
+            macs = self.batch * shape.macs(*point)
+            if chunk and (len(chunk) == MOST_POINTS or work + macs > most):
+                yield chunk
+                chunk, work = [], 0.0
+            chunk.append((shape, point))
+            work += macs
+        if chunk:
+            yield chunk
 
-        Args:
-            requests: the (inputs, outputs) of layers, by their shapes.
+    def times(self, layers: Sequence[Layer]) -> list[float]:
+        """Return each layer's time in ms, all of them in one file.
 
         Raises:
             LatencyError: the runtime did not report it.
             BenchError: the file could not be run.
         """
-        times_ms: dict[Shape, dict[Point, float]] = {shape: {} for shape in requests}
-        for chunk in _chunks(layers_of(requests), self.batch):
-            for (shape, point), ms in zip(chunk, self._file(chunk), strict=True):
-                times_ms[shape][point] = ms
-        return times_ms
+        parts = merge_passes(*self._passes_of(sample_model(layers, self.batch)))
+        scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
+        return [time_of(parts, f"t{number}", shape) * scale for number, (shape, _) in enumerate(layers)]
 
     def others(self, model: Model, table: Table, files: ModelFiles) -> dict[str, float]:
         """Return ms per channel by operation and size, of all but the layers, from the model's own run.
@@ -170,11 +186,6 @@ class LayerProfiler:
             quantize_ms, dequantize_ms = (max(scale * min(side), LEAST_MS) for side in sides)
             times_ms.append((quantize_ms, dequantize_ms))
         return times_ms
-
-    def _file(self, layers: Sequence[Layer]) -> list[float]:
-        parts = merge_passes(*self._passes_of(sample_model(layers, self.batch)))
-        scale = self._scale(time_of(parts, REFERENCE_NAME, REFERENCE))
-        return [time_of(parts, f"t{number}", shape) * scale for number, (shape, _) in enumerate(layers)]
 
     def _passes_of(
         self, model: bytes, *, rounded: bool = False
@@ -242,18 +253,3 @@ def layers_of(requests: Mapping[Shape, Sequence[Point]]) -> list[Layer]:
             points = sorted({(max(point), max(point)) for point in points})
         layers += [(shape, point) for point in points]
     return layers
-
-
-def _chunks(layers: Sequence[Layer], batch: int) -> Iterator[list[Layer]]:
-    """Yield layers in chunks of bounded work, a file each."""
-    chunk: list[Layer] = []
-    work, most = 0.0, MOST_MACS * max(1.0, batch / LARGE_BATCH)
-    for shape, point in layers:
-        macs = batch * shape.macs(*point)
-        if chunk and (len(chunk) == MOST_POINTS or work + macs > most):
-            yield chunk
-            chunk, work = [], 0.0
-        chunk.append((shape, point))
-        work += macs
-    if chunk:
-        yield chunk

@@ -99,15 +99,23 @@ class Entry:
             "shape": self.shape.to_dict(),
             "steps": self.steps,
             "rough": self.misalignment_penalty,
-            "points": [[a, b, ms] for (a, b), ms in sorted(self.ms.items())],
+            "points": points_of(self.ms),
         }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "Entry":
         """Read `to_dict`'s form back."""
-        points = {(int(a), int(b)): float(ms) for a, b, ms in value["points"]}
         shape = Shape.from_dict(value["shape"])
-        return cls(shape, points, dict(value["steps"]), dict(value["rough"]))
+        return cls(shape, _times_of(value["points"]), dict(value["steps"]), dict(value["rough"]))
+
+
+def points_of(times_ms: Mapping[tuple[int, int], float]) -> list[list[float]]:
+    """Return times by (inputs, outputs) as JSON: [inputs, outputs, ms], sorted."""
+    return [[a, b, ms] for (a, b), ms in sorted(times_ms.items())]
+
+
+def _times_of(points: Sequence[Sequence[float]]) -> dict[tuple[int, int], float]:
+    return {(int(a), int(b)): float(ms) for a, b, ms in points}
 
 
 def what_differs(
@@ -126,7 +134,7 @@ def what_differs(
     return None
 
 
-def shape_of(key: str, value: dict[str, Any], path: Path, hint: str) -> Shape:
+def shape_of(key: str, value: dict[str, Any], path: Path, hint: str, member: str = "shapes") -> Shape:
     """Return a shape as a table has it.
 
     Args:
@@ -134,6 +142,7 @@ def shape_of(key: str, value: dict[str, Any], path: Path, hint: str) -> Shape:
         value: as read.
         path: of the table, for the message.
         hint: the remedy, added to the message.
+        member: of the file, in which it stands.
 
     Raises:
         LatencyError: its sizes contradict each other, or its key.
@@ -142,7 +151,7 @@ def shape_of(key: str, value: dict[str, Any], path: Path, hint: str) -> Shape:
     if fault is None and Shape.from_dict(value).key != key:
         fault = f"its shape is {Shape.from_dict(value).key!r}"
     if fault is not None:
-        raise LatencyError(f"{path}: `shapes` {key[:80]!r} is wrong ({fault}): {hint}")
+        raise LatencyError(f"{path}: `{member}` {key[:80]!r} is wrong ({fault}): {hint}")
     return Shape.from_dict(value)
 
 
@@ -168,6 +177,7 @@ class Table:
         others: operation and size -> ms for each channel, of other operations than layers.
         created: when, in ISO form.
         reference_ms: of the layer that is in every sample file; all times are scaled to it.
+        begun: times of shapes that have no entry yet, by (inputs, outputs): a stopped build goes on with them.
     """
 
     conditions: dict[str, Any]
@@ -175,6 +185,7 @@ class Table:
     others: dict[str, float] = field(default_factory=dict)
     created: str = ""
     reference_ms: float | None = None
+    begun: dict[Shape, dict[tuple[int, int], float]] = field(default_factory=dict)
 
     def scaled(self, factor: float) -> "Table":
         """Return the table with all layers' times multiplied."""
@@ -198,6 +209,11 @@ class Table:
 
     def save(self, path: Path) -> None:
         """Write what was timed, aside and renamed."""
+        begun = {
+            shape.key: {"shape": shape.to_dict(), "points": points_of(ms)}
+            for shape, ms in self.begun.items()
+            if ms
+        }
         write_json(
             path,
             {
@@ -207,6 +223,7 @@ class Table:
                 "reference_ms": self.reference_ms,
                 "shapes": {key: entry.to_dict() for key, entry in sorted(self.entries.items()) if entry.ms},
                 "others_ms_per_channel": dict(sorted(self.others.items())),
+                **({"begun": begun} if begun else {}),
             },
         )
 
@@ -222,7 +239,11 @@ class Table:
         for key, value in record["shapes"].items():
             shape_of(key, value["shape"], path, hint)
         entries = {key: Entry.from_dict(value) for key, value in record["shapes"].items()}
+        begun = {
+            shape_of(key, value["shape"], path, hint, "begun"): _times_of(value["points"])
+            for key, value in (record.get("begun") or {}).items()
+        }
         return cls(
             record["conditions"], entries, record["others_ms_per_channel"], record["created"],
-            record["reference_ms"],
+            record["reference_ms"], begun,
         )  # fmt: skip

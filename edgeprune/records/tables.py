@@ -50,6 +50,13 @@ class EntryRecord(Struct):
     points: list[tuple[Width, Width, Above0]]
 
 
+class BegunRecord(Struct):
+    """The times of a shape whose table is not finished."""
+
+    shape: ShapeRecord
+    points: list[tuple[Width, Width, Above0]]
+
+
 class Conditions(Struct):
     """The conditions under which a table was measured."""
 
@@ -70,6 +77,7 @@ class TableRecord(Struct):
     others_ms_per_channel: dict[str, Amount]
     created: str
     reference_ms: Above0 | None
+    begun: dict[str, BegunRecord] | None = None
 
 
 class PowerConditions(Conditions, kw_only=True):

@@ -1,6 +1,5 @@
 """A whole table, of a device made by hand whose times are known; and what it predicts of plans."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from edgeprune.backends.onnx_export import export_model
 from edgeprune.errors import LatencyError
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
-from edgeprune.latency import build as module
+from edgeprune.latency import profiling as profiling
 from edgeprune.latency.bench_target import BenchTarget
-from edgeprune.latency.build import build_table
-from edgeprune.latency.grid import FINE
+from edgeprune.latency.build import build_table, knows
 from edgeprune.latency.knapsack import KnapsackSolver
 from edgeprune.latency.predict import LatencyModel
+from edgeprune.latency.profiling import LayerProfiler
 from edgeprune.latency.shapes import read_model
 from edgeprune.latency.table import Table
 from edgeprune.rewrite.compaction import compact
@@ -78,28 +77,38 @@ def test_what_is_known_is_not_timed_again(board: Board, file: Path, tmp_path: Pa
     assert second.entries == first.entries == Table.load(place).entries
 
 
-def test_a_build_that_was_stopped_goes_on(
-    board: Board, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("calls", [1, 3, 7, 12])
+def test_a_build_that_was_stopped_times_nothing_twice(
+    board: Board, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
-    place, left = tmp_path / "t.json", [2]
-    answer = module._answer
+    board.drift = 1.0
+    place, asked, times = tmp_path / "t.json", list[Any](), LayerProfiler.times
 
-    def stopped(*argument: Any) -> None:
-        if not left[0]:
+    def stopped(self: LayerProfiler, layers: Any) -> list[float]:
+        if len(asked) == calls:
             raise KeyboardInterrupt
-        answer(*argument)
-        left[0] -= 1
+        asked.append(layers)
+        return times(self, layers)
 
-    monkeypatch.setattr(module.LayerProfiler, "sampling", replace(FINE, together=2))
-    monkeypatch.setattr(module, "_answer", stopped)
+    monkeypatch.setattr(profiling, "MOST_POINTS", 8)
+    monkeypatch.setattr(LayerProfiler, "times", stopped)
     with pytest.raises(KeyboardInterrupt):
         build_table(file, BenchTarget.reach(), place)
-    done = set(Table.load(place).entries)
-    monkeypatch.setattr(module, "_answer", answer)
-    timed = len(board.timed)
-    build_table(file, BenchTarget.reach(), place)
-    assert len(done) == 2 and len(Table.load(place).entries) > 2
-    assert len(board.timed) - timed > 0
+    assert Table.load(place).begun
+    assert not knows(Table.load(place), read_model(file, 1))
+    known, calls = [layer for chunk in asked for layer in chunk], -1
+    asked.clear()
+    resumed = build_table(file, BenchTarget.reach(), place)
+    again = [layer for chunk in asked for layer in chunk]
+    assert again and not set(map(str, known)) & set(map(str, again))
+    assert resumed.begun == Table.load(place).begun == {} and "begun" not in place.read_text()
+    monkeypatch.setattr(LayerProfiler, "times", times)
+    whole = build_table(file, BenchTarget.reach(), tmp_path / "whole.json")
+    assert resumed.entries.keys() == whole.entries.keys()
+    for key, entry in whole.entries.items():
+        assert resumed.entries[key].steps == entry.steps and resumed.entries[key].ms == pytest.approx(
+            entry.ms
+        )
 
 
 def test_a_table_of_other_conditions_is_refused(board: Board, file: Path, tmp_path: Path) -> None:
