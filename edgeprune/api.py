@@ -46,6 +46,9 @@ from edgeprune.rewrite.inplace import move_into
 from edgeprune.runs.run import Run
 from edgeprune.saving import networks as saving
 
+# A safetensors file of such a name is read by nothing: loaders go by the name.
+OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".onnx", ".h5")
+
 __all__ = ["Pruned", "Pruner", "Report", "compact", "load", "mask", "prune", "save", "select", "trace"]
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
@@ -239,10 +242,15 @@ def save(model: nn.Module, path: str | Path) -> Path:
 
     Raises:
         ModelError: ``model`` was not pruned by edgeprune.
-        EdgePruneError: the file cannot be written.
+        EdgePruneError: the file cannot be written, or its name is that of another format.
     """
     check_model(model)
     place = path_of(path, "the model's file")
+    if place.suffix.lower() in OTHER_FORMATS:
+        raise EdgePruneError(
+            f"{one_line(short(str(place)))} would be safetensors under another format's name: call it "
+            f"{one_line(short(place.stem))}.safetensors, or use torch.save or edgeprune.export"
+        )
     if place.is_dir():
         raise EdgePruneError(
             f"cannot write {place}: it is a folder; give a file name, such as net.safetensors"

@@ -144,6 +144,8 @@ def test_save_and_load_real_models(name: str, tmp_path: Path) -> None:
 def test_what_cannot_be_saved_or_loaded_says_so(x: torch.Tensor, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="was not pruned by edgeprune"):
         edgeprune.save(Small(), tmp_path / "x.safetensors")
+    with pytest.raises(EdgePruneError, match=r"call it x\.safetensors, or use torch\.save"):
+        edgeprune.save(Small(), tmp_path / "x.pt")
     with pytest.raises(RunError, match="no such file or run folder: .*nothing$"):
         edgeprune.load(tmp_path / "nothing")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")

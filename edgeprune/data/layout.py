@@ -138,7 +138,10 @@ def listing(folder: Path) -> Listing:
         place = shown(Path(error.filename or folder))
         raise DataError(f"cannot read {place}: {error.strerror}") from error
     if not classes:
-        raise DataError(f"{folder} has no class folders: images belong in {folder}/CLASS/")
+        parts = (
+            "" if folder.name in ("train", "test", "val") else ", or in train/CLASS/ and test/CLASS/ there"
+        )
+        raise DataError(f"{folder} has no class folders: images belong in {folder}/CLASS/{parts}")
     for walk in walks:
         walk.check()
     if len(classes) == 1:

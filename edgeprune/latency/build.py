@@ -226,11 +226,11 @@ class _Timing:
     def _time(self, requests: Mapping[Shape, Sequence[Point]]) -> None:
         """Time the points that the table has not begun, and save it after each chunk."""
         begun = self.table.begun
-        wanted = {
+        missing = {
             shape: [point for point in points if point not in begun.setdefault(shape, {})]
             for shape, points in requests.items()
         }
-        for chunk in self.profiler.chunks(layers_of(wanted)):
+        for chunk in self.profiler.chunks(layers_of(missing)):
             for (shape, point), ms in zip(chunk, self.profiler.times(chunk), strict=True):
                 begun[shape][point] = ms
             self.table.reference_ms = self.profiler.reference_ms

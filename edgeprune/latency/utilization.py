@@ -56,9 +56,8 @@ def utilization_of(file: Path | None, result: BenchResult) -> WidthsReport:
         return WidthsReport(str(path), reason=why)
     if not path.is_file():
         how = _command(file, result)
-        return WidthsReport(
-            str(path), reason=f"no latency table {path}" + (f": make it with: {how}" if how else "")
-        )
+        made = f"make it with: {how}" if how else "a latency target makes it"
+        return WidthsReport(str(path), reason=f"no latency table {path}: {made}")
     try:
         table = Table.load(path)
         table.check(conditions)

@@ -18,7 +18,6 @@ from edgeprune.tasks import Classification, Task
 BENCH = "bench"
 SAME_NETWORK = "the file with its own network in torch"
 LOWER_END, UPPER_END = ("lower end of its 95 % interval", "upper end of its 95 % interval")
-NO_ACCURACY = "the run's task is not classification, or it knew no labels"
 Source = Any  # a `Summary`, the ONNX `Artifact` of each model by name, or a `BenchResult`
 AnySummary = Summary | PruneSummary
 ValueOrReason = tuple[Any, str]  # the value in the file, or None and the reason why it is missing
@@ -140,8 +139,11 @@ def _share(count_of: Callable[[Any], int]) -> Callable[[AnySummary], ValueOrReas
 
 
 def _drop(summary: AnySummary) -> ValueOrReason:
-    drop = None if isinstance(summary, PruneSummary) else summary.drop("accuracy")
-    return (None, NO_ACCURACY) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
+    if isinstance(summary, PruneSummary):
+        drop = None if isinstance(summary.accuracy_drop, UnsetType) else summary.accuracy_drop
+    else:
+        drop = summary.drop("accuracy")
+    return (None, _no_accuracy(summary)) if drop is None else (_of(lambda drop: 100 * drop, drop), "")
 
 
 def _upper_drop(task: Task) -> Callable[[AnySummary], ValueOrReason]:
@@ -149,8 +151,10 @@ def _upper_drop(task: Task) -> Callable[[AnySummary], ValueOrReason]:
     scale = 100 if task.metric.unit == "%" else 1
 
     def read(summary: AnySummary) -> ValueOrReason:
-        if isinstance(summary, PruneSummary) or summary.task != task.name:
-            return None, f"the run's task is not {task.name}, or it knew no labels"
+        if isinstance(summary, PruneSummary):
+            return None, "`edgeprune prune` computes no interval: limit accuracy_drop_points"
+        if summary.task != task.name:
+            return None, _no_accuracy(summary, task.name)
         interval = summary.drop_interval
         if isinstance(interval, UnsetType):
             return None, "an earlier version of edgeprune made the run: prune again"
@@ -163,8 +167,15 @@ def _upper_drop(task: Task) -> Callable[[AnySummary], ValueOrReason]:
 
 def _accuracy(summary: AnySummary) -> ValueOrReason:
     """Read a value that only runs on labelled images have."""
-    value = UNSET if isinstance(summary, PruneSummary) else summary.models.pruned.accuracy
-    return (None, NO_ACCURACY) if value is UNSET else (value, "")
+    value = summary.models.pruned.accuracy
+    return (None, _no_accuracy(summary)) if value is UNSET else (value, "")
+
+
+def _no_accuracy(summary: AnySummary, task: str = "classification") -> str:
+    """Return why a run has no accuracy, or no other metric of a task."""
+    if isinstance(summary, PruneSummary):
+        return "it was pruned without labels: add --labels DIR to `edgeprune prune`"
+    return f"the run's task is not {task}"
 
 
 def _limits_of(task: Task) -> tuple[Limit, ...]:

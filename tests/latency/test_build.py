@@ -82,12 +82,12 @@ def test_a_build_that_was_stopped_times_nothing_twice(
     board: Board, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     board.drift = 1.0
-    place, asked, times = tmp_path / "t.json", list[Any](), LayerProfiler.times
+    place, chunks, times = tmp_path / "t.json", list[Any](), LayerProfiler.times
 
     def stopped(self: LayerProfiler, layers: Any) -> list[float]:
-        if len(asked) == calls:
+        if len(chunks) == calls:
             raise KeyboardInterrupt
-        asked.append(layers)
+        chunks.append(layers)
         return times(self, layers)
 
     monkeypatch.setattr(profiling, "MOST_POINTS", 8)
@@ -96,16 +96,16 @@ def test_a_build_that_was_stopped_times_nothing_twice(
         build_table(file, BenchTarget.reach(), place)
     assert Table.load(place).begun
     assert not knows(Table.load(place), read_model(file, 1))
-    known, calls = [layer for chunk in asked for layer in chunk], -1
-    asked.clear()
+    known, calls = [layer for chunk in chunks for layer in chunk], -1
+    chunks.clear()
     resumed = build_table(file, BenchTarget.reach(), place)
-    again = [layer for chunk in asked for layer in chunk]
+    again = [layer for chunk in chunks for layer in chunk]
     assert again and not set(map(str, known)) & set(map(str, again))
     assert resumed.begun == Table.load(place).begun == {} and "begun" not in place.read_text()
     monkeypatch.setattr(LayerProfiler, "times", times)
-    whole = build_table(file, BenchTarget.reach(), tmp_path / "whole.json")
-    assert resumed.entries.keys() == whole.entries.keys()
-    for key, entry in whole.entries.items():
+    expected = build_table(file, BenchTarget.reach(), tmp_path / "whole.json")
+    assert resumed.entries.keys() == expected.entries.keys()
+    for key, entry in expected.entries.items():
         assert resumed.entries[key].steps == entry.steps and resumed.entries[key].ms == pytest.approx(
             entry.ms
         )

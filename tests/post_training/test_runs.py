@@ -77,7 +77,15 @@ def test_a_run_is_measured_and_verified_as_every_run(folder: Path, tmp_path: Pat
     checks = verify(run, limits)["checks"]
     assert [check["verdict"] for check in checks] == ["met", "met", "not measured", "not measured"]
     assert checks[2]["reason"] == f"nothing was measured: edgeprune bench {run}"
-    assert "knew no labels" in checks[3]["reason"]
+    assert "add --labels DIR" in checks[3]["reason"]
+    limits.write_text("accuracy = 0.5\naccuracy_drop_points = 1.0\naccuracy_drop_upper_points = 1.0\n")
+    for name, accuracy in (("baseline", 0.75), ("pruned", 0.7)):
+        summary["models"][name] |= {"accuracy": accuracy, "test_images": 20}
+    (run / "summary.json").write_text(json.dumps({**summary, "accuracy_drop": 0.05}))
+    checks = verify(run, limits)["checks"]
+    assert [check["verdict"] for check in checks] == ["met", "missed", "not measured"]
+    assert (checks[0]["value"], checks[1]["value"]) == (0.7, pytest.approx(5.0))
+    assert "limit accuracy_drop_points" in checks[2]["reason"]
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(
