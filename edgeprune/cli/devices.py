@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from edgeprune.bench.options import BenchOptions
-from edgeprune.cli.base import as_json, echo, main, say, trusts
+from edgeprune.cli.base import as_json, complain, echo, main, say, trusts
 from edgeprune.cli.host_options import assume_device as can_assume_device
 from edgeprune.cli.host_options import on_host
 from edgeprune.cli.options import grouped, model_classes, options_of
+from edgeprune.processes.signals import exit_code
 
 
 @main.command()
@@ -110,8 +111,9 @@ def lut() -> None:
 )
 @trusts
 @as_json
+@click.pass_context
 def lut_build(
-    model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any,
+    ctx: click.Context, model: str, inputs: str | None, classes: int | None, device: str | None, remote_host: Any,
     runtime: str | None, precision: str | None, batch: int, threads: int | None, out: str | None, energy: bool,
     to_json: bool, assume_device: bool,
 ) -> None:  # fmt: skip
@@ -130,12 +132,16 @@ def lut_build(
     from edgeprune.reporting.console import progress_bars
     from edgeprune.runs import latency_tables
 
-    with progress_bars() as progress:
-        table = latency_tables.build_latency_table(
-            model, shape=inputs, classes=classes, device=device, host=remote_host, runtime=runtime,
-            precision=precision, batch=batch, threads=threads, out=out, energy=energy, assume_device=assume_device,
-            progress=progress,
-        )  # fmt: skip
+    try:
+        with progress_bars() as progress:
+            table = latency_tables.build_latency_table(
+                model, shape=inputs, classes=classes, device=device, host=remote_host, runtime=runtime,
+                precision=precision, batch=batch, threads=threads, out=out, energy=energy, assume_device=assume_device,
+                progress=progress,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        complain("stopped; the same command goes on with what was timed")
+        ctx.exit(exit_code())
     _say_lut(table, to_json)
 
 

@@ -7,13 +7,16 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from edgeprune.budget import Budget
 from edgeprune.graph.classes import Bools, Graph, build_graph
+from edgeprune.graph.cost import Floats
 from edgeprune.graph.plan import Plan
 from edgeprune.learned.active import ActiveSize
+from edgeprune.learned.allocation import Allocation
 from edgeprune.learned.banks import PruningModelBanks
 from edgeprune.learned.coupled_mask import CoupledMasks, coupled_masks
 from edgeprune.learned.final_masks import FinalMasks
@@ -82,6 +85,7 @@ class OutputAnalyser(nn.Module):
         self.max_iter, self.offset, self.images, self.floor = max_iter, offset, images, floor
         self.autocast = autocast
         self.interacting, self.iteration = 0.0, 0
+        self.leads: Tensor | None = None  # see `lead`
         self.pruning = True
         self.masked_layers = MaskedLayers(self.graph, pruning_model)
         self.gates = ChannelGates(self.graph, {masked.name for masked in self.masked_layers})
@@ -98,7 +102,7 @@ class OutputAnalyser(nn.Module):
         self.fixed: dict[str, Tensor] = {}
         self._holds = False
         self._moved = False  # whether the masks have moved since `next_step`
-        self._judged_by: tuple[list[Tensor], Tensor, float] | None = (
+        self._judged_by: tuple[list[Tensor], Tensor, float | Tensor] | None = (
             None  # maps, last masks and progress of the step
         )
         self._hooks = ForwardHooks(self.model, self._before_forward, self._after_forward)
@@ -120,7 +124,7 @@ class OutputAnalyser(nn.Module):
         return self.gates.end_call(output)
 
     @contextlib.contextmanager
-    def _set_aside(self) -> Iterator[None]:
+    def set_aside(self) -> Iterator[None]:
         """Leave the network plain in the block."""
         self._hooks.remove()
         try:
@@ -138,6 +142,20 @@ class OutputAnalyser(nn.Module):
     def progress(self) -> float:
         """Progress of the masks: (iteration + interacting) / max_iter."""
         return (self.iteration + self.interacting) / self.max_iter
+
+    def lead(self, leads: Floats) -> None:
+        """Let the masks of some classes be further than others', from the next iteration on.
+
+        Args:
+            leads: (classes,) iterations that are added to `interacting`.
+        """
+        judged = np.concatenate([masked.classes for masked in self.masked_layers])
+        entries = np.where(judged >= 0, leads[np.maximum(judged, 0)], 0.0)
+        self.leads = torch.from_numpy(entries).to(self.last)
+
+    def _progress(self) -> float | Tensor:
+        """Return the progress of all masks, or of each entry where some lead."""
+        return self.progress if self.leads is None else self.progress + self.leads / self.max_iter
 
     def next_step(self) -> None:
         """Let the masks move again, once for each step of the optimizer, however many calls it takes.
@@ -157,21 +175,21 @@ class OutputAnalyser(nn.Module):
         self._moved = True
         maps = self.masked_layers.probe(inputs, named, self.images)
         if self._holds:
-            self._judged_by = maps, self.last, self.progress
-        masks, cm = self._judged(maps, self.last, self.progress)
+            self._judged_by = maps, self.last, self._progress()
+        masks, cm = self._judged(maps, self.last, self._progress())
         self.last = masks.detach()
         self._hand_out(cm)
         self.cm = cm.detach()
         self.recent = self.recent * 0.9 + self.cm * 0.1
         self.iteration += 1
 
-    def _judged(self, maps: list[Tensor], last: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+    def _judged(self, maps: list[Tensor], last: Tensor, progress: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return the masks that follow the pruning-models' evidence: side by side as in ``last``, and by class.
 
         Args:
             maps: of each layer.
             last: masks of the step before.
-            progress: of the masks.
+            progress: of the masks, one for all or one for each.
         """
         judged = self.banks.evidence(maps, self.autocast)
         before = continuous_mask(last, judged, progress=progress, offset=self.offset)
@@ -225,11 +243,15 @@ class OutputAnalyser(nn.Module):
         """Set the masks that a loaded state dict holds."""
         self._hand_out(self.cm)
 
-    def freeze(self, budget: Budget | None = None) -> Plan:
+    def freeze(self, budget: Budget | None = None, allocation: Allocation | None = None) -> Plan:
         """Freeze the masks at the end of the phase, trimmed to ``budget`` if there is one.
 
         Channels that are off are dropped first, then those with the smallest masks until the budget is met. Equal
         pieces of a tensor are evened out only here: while masks move, no channel waits for another.
+
+        Args:
+            budget: to be met; None for the masks as they are.
+            allocation: how much each group loses to meet it; None for as much as its masks say.
         """
         self.pruning = False
         self.cm, self.recent = world().broadcast(self.cm), world().broadcast(self.recent)
@@ -237,8 +259,8 @@ class OutputAnalyser(nn.Module):
         if budget is None:
             plan = final.plan()
         else:
-            with self._set_aside():  # a device's budget cuts the network to time it
-                plan = final.plan_within(budget)
+            with self.set_aside():  # a device's budget cuts the network to time it
+                plan = final.plan_within(budget, allocation)
         self.cm = final.frozen(plan)
         self._hand_out(self.cm)
         return plan

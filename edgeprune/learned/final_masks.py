@@ -10,6 +10,7 @@ from edgeprune.budget import Budget, evened
 from edgeprune.graph.classes import Bools, Graph
 from edgeprune.graph.cost import Floats
 from edgeprune.graph.plan import Plan
+from edgeprune.learned.allocation import Allocation
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,15 @@ class FinalMasks:
         keep = (self.masks > 0).cpu().numpy()
         return Plan.of(self.graph, evened(self.graph, keep, self.scores))
 
-    def plan_within(self, budget: Budget) -> Plan:
-        """Return the plan that meets a budget."""
-        return budget.finalize(self.graph, self.scores)
+    def plan_within(self, budget: Budget, allocation: Allocation | None = None) -> Plan:
+        """Return the plan that meets a budget.
+
+        Args:
+            budget: of the unpruned network.
+            allocation: says how much each group loses; None for the masks.
+        """
+        scores = self.scores if allocation is None else allocation.in_order(self.scores)
+        return budget.finalize(self.graph, scores)
 
     def frozen(self, plan: Plan) -> Tensor:
         """Return the masks of a plan: a channel that it keeps though it was off has its recent average."""

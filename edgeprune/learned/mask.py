@@ -23,14 +23,14 @@ def evidence(y: Tensor) -> Tensor:
 
 
 def continuous_mask(
-    previous: Tensor, channel_evidence: Tensor, *, progress: float, offset: float = OFFSET
+    previous: Tensor, channel_evidence: Tensor, *, progress: float | Tensor, offset: float = OFFSET
 ) -> Tensor:
     """Return the mask before its ReLU: previous / 2 + evidence + offset - progress.
 
     Args:
         previous: (..., C), the last mask after its ReLU; carries no gradient.
         channel_evidence: (..., C), `evidence`; carries the task's gradient.
-        progress: (iter + interacting) / max_iter.
+        progress: (iter + interacting) / max_iter; a number for all channels, or (..., C).
         offset: the higher, the more channels stay on.
     """
     return previous.detach() / 2 + channel_evidence + offset - progress

@@ -50,6 +50,21 @@ def recipe_for(epochs: int | None, task: str = "classification") -> Recipe:
     return [recipe for recipe in RECIPES if epochs is None or recipe.epochs <= epochs][-1]
 
 
+def recipe_rates(options: MethodOptions) -> dict[str, Any]:
+    """Return the rate and its schedule for the epochs there are; nothing but for trained classifiers.
+
+    Args:
+        options: of `train-prune`, with the defaults of its data.
+    """
+    baseline_lr = getattr(options, "baseline_lr", None)
+    if getattr(options, "task", None) != "classification" or baseline_lr is None:
+        return {}
+    if getattr(options, "init", None) == "random":
+        return {}
+    recipe = recipe_for(getattr(options, "epochs", None))
+    return {"lr": recipe.rate * baseline_lr, "schedule": recipe.schedule}
+
+
 class Auto(Method):
     """Stands for the method of a recipe: options that name it are filled in with that method's own name."""
 
@@ -70,13 +85,7 @@ class Auto(Method):
 
     def training_defaults(self, options: MethodOptions) -> dict[str, Any]:
         """Return the recipe's rate and schedule, which are for trained classifiers alone."""
-        epochs, baseline_lr = getattr(options, "epochs", None), getattr(options, "baseline_lr", None)
-        if getattr(options, "task", None) != "classification" or baseline_lr is None:
-            return {}
-        if getattr(options, "init", None) == "random":
-            return {}
-        recipe = recipe_for(epochs)
-        return {"lr": recipe.rate * baseline_lr, "schedule": recipe.schedule}
+        return recipe_rates(options)
 
     @property
     def needs_data(self) -> bool:

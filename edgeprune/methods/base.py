@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeprune.methods.removal import Scores
     from edgeprune.training import Callback
 
-LEARNED_ONLY = ("mask_images", "offset")
+LEARNED_ONLY = ("mask_images", "offset", "allocation")
 NOT_SCORED = {"score_batches": "no images are scored by this method"}
 
 

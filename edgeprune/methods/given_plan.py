@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     from edgeprune.methods.removal import Scores
 
 PLAN = "plan"
-DECIDED = ("method", "target", "align", "floor", "prune_steps", "switch", "shrink", "mask_images", "offset")
+DECIDED = (
+    "method",
+    "target",
+    "align",
+    "floor",
+    "prune_steps",
+    "switch",
+    "shrink",
+    "mask_images",
+    "offset",
+    "allocation",
+)
 
 
 class GivenPlan(Method):

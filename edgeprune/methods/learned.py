@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import TrainError
 from edgeprune.methods.base import NOT_SCORED, Method
 from edgeprune.methods.course import Course, Removal
-from edgeprune.methods.options import MethodOptions
+from edgeprune.methods.options import MASKS, MethodOptions
 from edgeprune.methods.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
     from edgeprune.methods.phase import Context, Phase
 
+MANY_EPOCHS = 20  # from which on the source's rates are used
 # Options that only criteria and their schedules use; each with its default.
 OF_CRITERIA = {
     "prune_schedule": None, "reconstruct": None, "reduction": None, "normalise": None,
@@ -44,10 +45,17 @@ class Learned(Method):
         if not pretrained:
             raise TrainError("`init=random` is for criteria: the learned method prunes a trained network")
 
-    def idle(self, options: MethodOptions) -> dict[str, str]:  # noqa: ARG002
-        """Return the options of schedules and of scores."""
+    def training_defaults(self, options: MethodOptions) -> dict[str, Any]:
+        """Return the rate of few epochs, which was measured; for more the source's own stays."""
+        from edgeprune.methods.auto import recipe_rates
+
+        epochs = getattr(options, "epochs", None)
+        return recipe_rates(options) if epochs is not None and epochs < MANY_EPOCHS else {}
+
+    def idle(self, options: MethodOptions) -> dict[str, str]:
+        """Return the options of schedules, and of scores where there are none."""
         idle = dict.fromkeys(("prune_steps", "switch", "shrink"), "the learned method has a phase of its own")
-        return {**idle, **NOT_SCORED}
+        return {**idle, **NOT_SCORED} if options.allocation == MASKS else idle
 
     def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
         """Return the course: one removal, at the end of the phase.

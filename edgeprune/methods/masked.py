@@ -7,24 +7,30 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from edgeprune import tasks
 from edgeprune.budget import Budget
-from edgeprune.errors import TargetError, TrainError
+from edgeprune.errors import PlanError, TargetError, TrainError
 from edgeprune.graph.classes import Graph
 from edgeprune.importance import score
+from edgeprune.learned.allocation import Allocation
 from edgeprune.learned.analyser import OutputAnalyser, multiply
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.scale import restore_scale
+from edgeprune.methods.options import MASKS
 from edgeprune.methods.phase import Phase
-from edgeprune.methods.removal import Removed
+from edgeprune.methods.removal import Removed, agreed
+from edgeprune.methods.sensitive import worth_to_outputs
 from edgeprune.training import PRECISIONS, Callback
 
 _log = logging.getLogger(__name__)
+BY_MASKS = "masks alone decided what each layer loses"
 
 
 class MaskedPhase(Phase):
     """Training with masks that learn from the task's loss; a controller steers them to the budget."""
 
     recalibrates = True  # masks change faster than running statistics
+    _without = ""  # why nothing is allocated, though nothing forbids it
 
     def _graph(self) -> Graph:
         context, options = self.context, self.context.options
@@ -51,11 +57,37 @@ class MaskedPhase(Phase):
 
     def begin(self) -> Callback:
         """Return the controller of `interacting`, which a user may steer."""
-        tracked = self.context.budget().tracking_budget(self.graph, score(self.graph, "l2"))
+        own = self.context.budget()
         self.callback = self.controlled = PruningPhase(
-            self.analyser, tracked, self.context.run, self._budget_for
-        )
+            self.analyser, own, self.context.run, self._budget_for,
+            tracked=own.tracking_budget(self.graph, score(self.graph, "l2")), allocate=self._allocate,
+        )  # fmt: skip
         return self.callback
+
+    def _allocate(self) -> Allocation | None:
+        """Return how much each group is to lose, by the network as it is now; None where its masks say so.
+
+        Raises:
+            PlanError: the user asked for it, and the outputs cannot be compared.
+        """
+        context, chosen = self.context, self.context.options.allocation
+        boxes = tasks.get(getattr(context.options, "task", "classification")).loss_in_model
+        if chosen == MASKS or (chosen is None and boxes):
+            return None
+        if chosen is None and next(iter(context.batches()), None) is None:
+            self._without = (
+                f"{BY_MASKS}: give batches= to see what the outputs lose without a layer's channels"
+            )
+            return None
+        try:
+            with self.analyser.set_aside():
+                order = agreed(score(self.graph, "thinet", batches=context.batches))
+                return Allocation(self.graph, worth_to_outputs(self.graph, context, order))
+        except PlanError as error:
+            if chosen is not None:
+                raise
+            self._without = f"{BY_MASKS}: {error}"
+            return None
 
     def _budget_for(self, target: str) -> Budget | None:
         """Return the budget of a target that a user sets while the phase runs; None where no plan meets it."""
@@ -73,7 +105,9 @@ class MaskedPhase(Phase):
         manual, target = self.controlled.manual, self.controlled.target
         own = self.context.budget()
         budget = own if target is None else self.controlled.budget or own
-        plan = self.analyser.freeze(None if manual else budget)
+        plan = self.analyser.freeze(None if manual else budget, self.controlled.allocation)
+        if self._without:
+            plan = replace(plan, notes=(*plan.notes, self._without))
         targets = ",".join(map(str, budget.targets))
         if target is not None:
             first = ",".join(map(str, own.targets))

@@ -7,6 +7,7 @@ from edgeprune.options.bounds import BATCHES, CHANNELS, IMAGES_PER_BATCH, SHARE,
 from edgeprune.options.checks import Choice, Count, Pattern, Quantity
 from edgeprune.options.fields import option
 
+SENSITIVITY, MASKS = "sensitivity", "masks"
 MOMENT = r"start|plateau|end|epoch:[0-9]{1,6}"
 
 
@@ -134,6 +135,14 @@ class MethodOptions:
     )
     mask_images: int = option(
         8, "Show the pruning-models this many images of each batch.", "method", IMAGES_PER_BATCH
+    )
+    allocation: str | None = option(
+        None,
+        "Decide what each layer loses, with the learned method, by {choices}.",
+        "method",
+        Choice((SENSITIVITY, MASKS)),
+        metavar="NAME",
+        unset="sensitivity, where there are images and outputs to compare",
     )
     offset: float = option(1.15, "Set the offset of the continuous mask.", "method", Quantity(0, 1_000))
     floor: int = option(2, "Keep at least this many channels in every layer.", "target", CHANNELS)

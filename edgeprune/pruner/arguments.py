@@ -14,6 +14,7 @@ from edgeprune.files.reading import read_json
 from edgeprune.graph.arguments import kind_of
 from edgeprune.methods import Method, MethodOptions, chosen_method
 from edgeprune.methods.course import Course
+from edgeprune.methods.options import SENSITIVITY
 from edgeprune.options.bounds import STEPS
 from edgeprune.options.fields import check_fields
 from edgeprune.processes.distributed import world
@@ -84,6 +85,10 @@ def method_of(options: MethodOptions, batches: Any, optimizer: Any) -> Method:
     if not has_batches and (options.reconstruct or "none") != "none":
         raise TrainError(
             f"{method.name} fits the next layers on images: give batches=, or reconstruct='none'"
+        )
+    if not has_batches and options.allocation == SENSITIVITY:
+        raise TrainError(
+            "allocation='sensitivity' compares outputs on images: give batches=, or leave it out"
         )
     if optimizer is None and options.prune_schedule == "regularised":
         raise TrainError(f"{method.name} adds a penalty to gradients: give optimizer=")

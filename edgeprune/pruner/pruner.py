@@ -58,7 +58,8 @@ class Pruner:
         copies: networks of the same architecture whose weights follow the model's, such as an average; also pruned.
         loss: of (the model's output, y), or of (model, batch), for a criterion that needs gradients; cross-entropy by
             default. See `edgeprune.importance.gradients.taylor`.
-        batches: an iterable of (x, y), or a function that returns one, for criteria and fits that need data.
+        batches: an iterable of (x, y), or a function that returns one, for criteria and fits that need data, and for
+            the learned method to see what each layer may lose.
         device: to prune for, if the target is a latency: a profile's name, or an `edgeprune.latency.BenchTarget`.
         plan: a keep-plan, or the path of its file, in place of a method.
         align: widths become multiples of this; see `select`. None for what suits the device, or most of them.

@@ -76,7 +76,9 @@ class Removals:
         context = self._contexts.of_phase(max(1, removal.step - started_at))
         with self._networks.on_cpu():
             phase = self._method.phase(context, removal)
-        phase.begin()
+        callback = phase.begin()
+        with self._networks.on_cpu():
+            callback.before_training()
         self._networks.remember()
         self._running = RunningPhase(phase, started_at, self._networks.link)
 

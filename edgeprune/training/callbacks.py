@@ -13,6 +13,9 @@ class Callback:
         """Return tensors outside the model that get gradients; ranks average these like the model's gradients."""
         return []
 
+    def before_training(self) -> None:
+        """Act before the first step, while the network is as it was; not where training is resumed."""
+
     def before_update(self, rate: float) -> None:
         """Act once gradients are computed, before the optimizer's step at learning rate ``rate``."""
 

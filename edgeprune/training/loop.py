@@ -81,6 +81,8 @@ class Stage:
             TrainError: the loss is not finite. Interrupted: `stop` returned True; a checkpoint is left.
         """
         self.checkpoints.load(self._restore)
+        if self.step == 0:
+            self.callback.before_training()
         batches: Iterator[Batch] | None = None
         if self.options.compile and self.step < self.steps:
             self.progress(0, 1, f"compiling {self.name}: a minute or two")

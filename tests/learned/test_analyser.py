@@ -524,7 +524,7 @@ def test_small_maps_are_judged_at_their_own_size_where_pruning_models_would_cost
     analyser.train()(images).square().sum().backward()
     assert all(bool(parameter.grad.abs().sum() > 0) for parameter in analyser.banks["96 at 4"].conv_weights)
     analyser.pruning = False
-    with analyser._set_aside():
+    with analyser.set_aside():
         pass
     assert analyser.masked_layers.layer(analyser.masked_layers[0]).maps.side == 4
 

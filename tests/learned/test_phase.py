@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from edgeprune.budget import Budget
 from edgeprune.data import DataBundle
+from edgeprune.learned.allocation import Allocation
 from edgeprune.learned.analyser import OutputAnalyser
 from edgeprune.learned.phase import PruningPhase
 from edgeprune.learned.pruning_model import PruningModel
@@ -221,3 +223,70 @@ def test_every_part_has_a_gradient_to_the_pruning_models(analyser: OutputAnalyse
         not torch.allclose(gradient, first_alone, rtol=1e-2)
         for gradient, first_alone in zip(at_once, of_the_first, strict=True)
     )
+
+
+def allocated(analyser: OutputAnalyser) -> Allocation:
+    """The first set is worth so much more that it loses nothing."""
+    scores = np.linspace(2.0, 1.0, analyser.graph.classes)
+    scores[analyser.graph.groups[0].classes] += 10
+    return Allocation(analyser.graph, scores)
+
+
+def learned_by_allocation(
+    plain: nn.Module, images: Tensor, steps: int
+) -> tuple[OutputAnalyser, PruningPhase]:
+    torch.manual_seed(0)
+    analyser = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=120)
+    phase = PruningPhase(
+        analyser, Budget.of("flops=0.6", analyser.graph), allocate=lambda: allocated(analyser)
+    )
+    phase.before_training()
+    optimizer = torch.optim.SGD(analyser.parameters(), lr=0.01)
+    analyser.train()
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        F.cross_entropy(analyser(images), torch.arange(8) % 5).backward()
+        optimizer.step()
+        phase.after_step(step)
+    return analyser, phase
+
+
+def test_each_group_loses_the_share_that_it_is_allocated(plain: nn.Module, images: Tensor) -> None:
+    analyser, phase = learned_by_allocation(plain, images, 120)
+    budget, graph = Budget.of("flops=0.6", analyser.graph), analyser.graph
+    assert phase.allocation is not None
+    expected = budget.select(graph, allocated(analyser).scores).keep
+    goals = phase.allocation.shares(budget)
+    assert goals[0] == 1.0 and goals[1] < 0.7
+    assert phase.allocation.shares_of(analyser.keep) == pytest.approx(goals, abs=0.1)
+    plan = analyser.freeze(budget, phase.allocation)
+    assert [int(plan.keep[group.classes].sum()) for group in graph.groups] == [
+        int(expected[group.classes].sum()) for group in graph.groups
+    ]
+    judged = graph.groups[1].classes
+    recent = analyser.recent.numpy()[judged]
+    assert recent[plan.keep[judged]].min() > recent[~plan.keep[judged]].max()  # the masks say which
+
+
+def test_an_allocated_phase_is_resumed_as_it_was(plain: nn.Module, images: Tensor) -> None:
+    analyser, phase = learned_by_allocation(plain, images, 30)
+    other = OutputAnalyser(plain, torch.zeros(1, 3, 16, 16), max_iter=120)
+    other.load_state_dict(analyser.state_dict())
+    resumed = PruningPhase(
+        other, Budget.of("flops=0.6", other.graph), allocate=lambda: pytest.fail("it is known")
+    )
+    resumed.restore(json.loads(json.dumps(phase.state())))
+    assert resumed.state() == phase.state() and len(phase.leads) == 2
+    assert phase.after_step(31) == resumed.after_step(31)
+    assert analyser.leads is not None and other.leads is not None
+    assert torch.equal(analyser.leads, other.leads) and analyser.leads.unique().numel() > 1
+
+
+def test_a_user_steers_all_groups_alike(plain: nn.Module, images: Tensor) -> None:
+    analyser, phase = learned_by_allocation(plain, images, 30)
+    assert analyser.leads is not None and phase.controller is not None
+    leads = analyser.leads.clone()
+    phase.take_over(50.0)
+    phase.after_step(31)
+    assert analyser.interacting == 50 and torch.equal(analyser.leads, leads)
+    assert phase.controller.progress == pytest.approx(analyser.progress + phase.leads / 120)

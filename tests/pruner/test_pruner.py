@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import edgeprune
 from edgeprune import methods
-from edgeprune.errors import EdgePruneError, ModelError
+from edgeprune.errors import EdgePruneError, ModelError, TrainError
 from edgeprune.importance import score
 from edgeprune.learned.pruning_layer import PruningLayer
 from edgeprune.runs.run import Run
@@ -283,6 +283,35 @@ def test_masks_act_on_the_networks_own_layers_and_leave_nothing() -> None:
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
+def without_inside() -> Net:
+    """One whose inner channels give next to nothing: they go first."""
+    model = made()
+    with torch.no_grad():
+        model.inside.weight[2:] = 0
+    return model
+
+
+@pytest.mark.parametrize("allocation", [None, "sensitivity", "masks"])
+@pytest.mark.parametrize("has_images", [True, False])
+def test_what_a_layer_loses_is_by_its_worth_to_the_outputs(allocation: str | None, has_images: bool) -> None:
+    """With images; without them masks say so, and a note asks for some, or an error where they are wanted."""
+    options = {"allocation": allocation, "batches": list(batches())[:4] if has_images else None}
+    model = without_inside()
+    optimizer = sgd(model)
+    if allocation == "sensitivity" and not has_images:
+        with pytest.raises(TrainError, match="give batches="):
+            learned(model, optimizer, **options)
+        return
+    pruner = learned(model, optimizer, **options)
+    train(model, optimizer, pruner, 12)
+    pruner.finish()
+    notes = [note for note in pruner.report.notes if "masks alone" in note]
+    assert bool(notes) == (allocation is None and not has_images)
+    if has_images and allocation != "masks":
+        assert (model.stem.out_channels, model.side.out_channels) == (12, 8)
+        assert model.inside.out_channels < 12
+
+
 def test_masks_move_once_for_each_step_of_the_optimizer() -> None:
     """Gradients of several batches are added up before a step: the masks move at the first of them."""
     model = made()
@@ -441,6 +470,7 @@ def test_the_keep_plan_is_that_of_train_prune(tmp_path: Path, options: TrainPrun
         target=options.target,
         steps=16,
         optimizer=optimizer,
+        batches=lambda: data.batches("train", batch_size=8, limit=8 * resolved.score_batches),
         mask_images=4,
     )
     seed = sum(map(ord, "prune")) % 1000
