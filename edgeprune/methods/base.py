@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeprune.methods.removal import Scores
     from edgeprune.training import Callback
 
+MOST_STEPS, MOST_OF_ALL = 4000, 0.4  # of a phase: the learned method's source has 4,000
 LEARNED_ONLY = ("mask_images", "offset", "allocation")
 NOT_SCORED = {"score_batches": "no images are scored by this method"}
 
@@ -130,6 +131,14 @@ class Method:
         return self.needs_data or (options.reconstruct or self.reconstruct) not in ("none", "sequential")
 
     # --- pruning -------------------------------------------------------------------------------------
+
+    def phase_steps(self, total: int) -> int:
+        """Return the steps of the pruning phase where the user says nothing.
+
+        Args:
+            total: steps of the run, fine-tuning included.
+        """
+        return min(MOST_STEPS, round(MOST_OF_ALL * total))
 
     def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
         """Return the steps of the removals.

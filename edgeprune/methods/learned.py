@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.errors import TrainError
-from edgeprune.methods.base import NOT_SCORED, Method
+from edgeprune.methods.base import MOST_STEPS, NOT_SCORED, Method
 from edgeprune.methods.course import Course, Removal
 from edgeprune.methods.options import MASKS, MethodOptions
 from edgeprune.methods.schedules import Schedule
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
     from edgeprune.methods.phase import Context, Phase
 
+PHASE_SHARE, FEWEST_STEPS = 0.1, 400
 MANY_EPOCHS = 20  # from which on the source's rates are used
 # Options that only criteria and their schedules use; each with its default.
 OF_CRITERIA = {
@@ -56,6 +57,13 @@ class Learned(Method):
         """Return the options of schedules, and of scores where there are none."""
         idle = dict.fromkeys(("prune_steps", "switch", "shrink"), "the learned method has a phase of its own")
         return {**idle, **NOT_SCORED} if options.allocation == MASKS else idle
+
+    def phase_steps(self, total: int) -> int:
+        """Return a tenth of the steps, as in the source; more where those are too few for masks to learn.
+
+        A step of the phase takes longer than one of fine-tuning, and recovers less.
+        """
+        return min(MOST_STEPS, max(round(PHASE_SHARE * total), min(FEWEST_STEPS, super().phase_steps(total))))
 
     def course(self, options: MethodOptions, *, per_epoch: int, total: int) -> Course:
         """Return the course: one removal, at the end of the phase.

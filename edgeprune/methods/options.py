@@ -77,7 +77,7 @@ class MethodOptions:
         "Set the steps of the pruning phase.",
         "method",
         STEPS,
-        unset="4000, or 40 % of all",
+        unset="4000, or 40 % of all; learned: 10 %, or 400",
     )
     prune_steps: int = option(
         5, "Set the number of removals of an iterative schedule.", "method", Count(1, 1_000)

@@ -15,10 +15,8 @@ from edgeprune.train_prune.checking import check_choices, on_device
 from edgeprune.train_prune.options import LARGE, SMALL, SMALL_DATA, TrainPruneOptions
 from edgeprune.training import best_precision
 
-PRUNING_ITERATIONS = 4000  # the source's
 JUDGES = 1000  # held-out images by which networks are chosen: then half of the interval is some half a point
 MOST_HELD_OUT = 0.3  # of all training images
-FINE_SHARE = 0.6  # of all epochs, kept for fine-tuning when they are too few for 4,000 iterations
 
 
 def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
@@ -51,8 +49,7 @@ def resolve(options: TrainPruneOptions, data: DataBundle) -> TrainPruneOptions:
     check_choices(options)
     steps = data.steps(options.batch_size or 1) * (options.epochs or 1)
     if options.prune_iterations is None:
-        phase_steps = min(PRUNING_ITERATIONS, round(steps * (1 - FINE_SHARE)))
-        options = replace(options, prune_iterations=max(1, phase_steps))
+        options = replace(options, prune_iterations=max(1, method.phase_steps(steps)))
     _check_removals(method, options)
     if (options.prune_iterations or 0) > steps:
         raise TrainError(

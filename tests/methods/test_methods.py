@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from edgeprune.cli import main
 from edgeprune.errors import PlanError, TrainError
 from edgeprune.graph.classes import Graph
 from edgeprune.methods import METHODS, SCHEDULES, Method, MethodOptions, chosen_method
+from edgeprune.train_prune.options import TrainPruneOptions
 
 
 def test_every_criterion_is_a_method_and_every_method_has_a_line_of_help() -> None:
@@ -141,3 +143,20 @@ def test_their_names_are_known_without_torch() -> None:
     code = "import sys, edgeprune.methods as m; print(len(m.METHODS), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["21", "False"]
+
+
+@pytest.mark.parametrize(
+    ("total", "learned", "others"), [(10, 4, 4), (378, 151, 151), (3710, 400, 1484), (39_100, 3910, 4000)]
+)
+def test_the_learned_phase_is_a_tenth_where_that_is_enough(total: int, learned: int, others: int) -> None:
+    assert methods.get("learned").phase_steps(total) == learned
+    assert methods.get("l1").phase_steps(total) == methods.get("sensitivity").phase_steps(total) == others
+
+
+def test_rates_of_few_epochs_are_those_that_were_measured() -> None:
+    learned = methods.get("learned")
+    few = TrainPruneOptions(epochs=10, baseline_lr=0.1)
+    assert learned.training_defaults(few) == {"lr": pytest.approx(0.02), "schedule": "cosine"}
+    assert learned.training_defaults(replace(few, epochs=100)) == {}  # the source's own
+    assert learned.training_defaults(replace(few, task="segment")) == {}
+    assert learned.training_defaults(MethodOptions()) == {}
