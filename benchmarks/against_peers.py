@@ -46,7 +46,7 @@ GRADIENT_BATCHES = 10  # for Taylor's criterion
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 OURS: dict[str, dict[str, Any]] = {
     "edgeprune, auto": {"method": "auto"},
-    "edgeprune, learned": {"method": "learned", "lr": 0.05, "schedule": "cosine"},
+    "edgeprune, learned": {"method": "learned"},
 }
 
 

@@ -23,8 +23,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "whc fitted, 0.05 cosine": {"method": "whc", **FIT, "lr": 0.05, **COSINE},
     "whc fitted, 0.02 cosine": {"method": "whc", **FIT, "lr": 0.02, **COSINE},
     "whc, steps": {"method": "whc"},
-    "learned, 0.05 cosine": {"method": "learned", "lr": 0.05, **COSINE},
-    "learned, steps": {"method": "learned"},
+    "learned, 0.02 cosine": {"method": "learned", "lr": 0.02, **COSINE},
+    "learned, masks alone, 0.02 cosine": {"method": "learned", "allocation": "masks", "lr": 0.02, **COSINE},
     "sensitivity, 0.05 cosine, average": {"method": "sensitivity", **FIT, "lr": 0.05, **COSINE, "ema": 0.995},
     "sensitivity, 0.05 cosine, no teacher": {
         "method": "sensitivity", **FIT, "lr": 0.05, **COSINE, "distill": False,

@@ -126,8 +126,8 @@ class PruningPhase(Callback):
 
     def _agree(self) -> None:
         """Take over the progress of the main process's masks."""
-        mine = torch.tensor([self.analyser.interacting, *self.leads], dtype=torch.float64)
-        interacting, *leads = world().broadcast(mine.to(self.analyser.cm.device)).tolist()
+        values = torch.tensor([self.analyser.interacting, *self.leads], dtype=torch.float64)
+        interacting, *leads = world().broadcast(values.to(self.analyser.cm.device)).tolist()
         self._set(interacting, np.array(leads))
 
     def _steer(self) -> None:
