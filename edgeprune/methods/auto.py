@@ -62,7 +62,7 @@ def recipe_rates(options: MethodOptions) -> dict[str, Any]:
     if getattr(options, "init", None) == "random":
         return {}
     recipe = recipe_for(getattr(options, "epochs", None))
-    return {"lr": recipe.rate * baseline_lr, "schedule": recipe.schedule}
+    return {"lr": round(recipe.rate * baseline_lr, 12), "schedule": recipe.schedule}
 
 
 class Auto(Method):

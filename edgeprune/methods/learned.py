@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeprune.graph.classes import Graph
     from edgeprune.methods.phase import Context, Phase
 
-PHASE_SHARE, FEWEST_STEPS = 0.1, 400
+PHASE_SHARE, FEWEST_STEPS = MOST_STEPS / 39_100, 400  # the source: 100 epochs of 391 steps
 MANY_EPOCHS = 20  # from which on the source's rates are used
 # Options that only criteria and their schedules use; each with its default.
 OF_CRITERIA = {

@@ -90,7 +90,10 @@ def test_defaults_stand_in_the_help() -> None:
     assert "[default: resnet20]" in text and "decay. [default: 0.0001]" in text
     assert "Seed every random choice. [default: 0]" in text
     assert "[default: 18 for fewer than 5000 images, else 100]" in text
-    assert "4000, or 40 % of all]" in text and "[default: yes, from a trained one]" in text
+    assert (
+        "4000, or 40 % of all; learned: 10 %, or 400]" in text
+        and "[default: yes, from a trained one]" in text
+    )
     text = " ".join(help_of("compare", "--help-all").split())
     assert "[default: the run's, else flops=0.5]" in text and "measure it. [default: yes]" in text
 

@@ -467,7 +467,12 @@ def test_defaults_are_the_sources_for_large_data(data: DataBundle, monkeypatch: 
     assert resolve(TrainPruneOptions(model="resnet110"), data).lr == 0.001
     assert resolve(TrainPruneOptions(model="resnet110", lr=0.5), data).lr == 0.5
     short = resolve(TrainPruneOptions(model="resnet56", epochs=10), data)
-    assert short.prune_iterations == round(0.4 * 3910)
+    assert short.prune_iterations == 400
+    assert (short.lr, short.schedule) == (0.02, "cosine")  # measured at so few epochs
+    others = resolve(
+        TrainPruneOptions(model="resnet56", epochs=10, method="taylor", prune_schedule="iterative"), data
+    )
+    assert others.prune_iterations == round(0.4 * 3910)
 
 
 def test_what_is_given_stands(data: DataBundle) -> None:
