@@ -129,7 +129,7 @@ class _Selection:
         shares = _shares(graph, ratios)
         self.tied = [part for tied in graph.tied_groups for part in _agreeing(tied, shares)]
         self.floors = [_floor(tied, budget.floor, budget.align) for tied in self.tied]
-        self.ranked = [np.concatenate(tied.ranked(scores), 1) for tied in self.tied]
+        self.ranked = [tied.levels(scores) for tied in self.tied]
         self.scores = [level_scores(scores[levels]) for levels in self.ranked]
         self.steps = [_step(tied, budget.align) for tied in self.tied]
         self.fixed = self._fixed(shares)
@@ -214,7 +214,7 @@ def evened(graph: Graph, keep: Bools, scores: NDArray[np.float64]) -> Bools:
         parts = [part for parts in tied.parts for part in parts]
         if len(parts) > 1:
             level = max(-(-int(keep[part].sum()) * tied.size // len(part)) for part in parts)
-            keep[np.concatenate(tied.ranked(scores), 1)[:level]] = True
+            keep[tied.levels(scores)[:level]] = True
     return keep
 
 

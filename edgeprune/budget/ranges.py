@@ -49,7 +49,7 @@ def reachable(graph: Graph, resource: Resource, *, floor: int = Budget.floor, bl
     unpruned = resource.cost(graph)
     lowest, single_steps = np.ones(graph.classes, dtype=bool), []
     for tied, levels in zip(graph.tied_groups, _levels(graph, resource, floor), strict=True):
-        ranked = np.concatenate(tied.ranked(np.arange(graph.classes, dtype=float)), 1)
+        ranked = tied.levels(np.arange(graph.classes, dtype=float))
         lowest[ranked[levels[-1] :]] = False
         if len(levels) > 1:
             keep = np.ones(graph.classes, dtype=bool)

@@ -15,6 +15,7 @@ import numpy as np
 from edgeprune.data.decode import LEFT_OUT, shown
 from edgeprune.errors import DataError
 
+PARTS = ("train", "test", "val")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
 # Images of other kinds, which users may expect to be read.
 UNREAD = {".avif", ".dcm", ".exr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".npy", ".tga"}
@@ -68,7 +69,7 @@ class Layout:
 
 def parts_of(folder: Path) -> set[str]:
     """Return which of train, test and val are folders in ``folder``."""
-    return {name for name in ("train", "test", "val") if (folder / name).is_dir()}
+    return {name for name in PARTS if (folder / name).is_dir()}
 
 
 def scan(
@@ -138,9 +139,7 @@ def listing(folder: Path) -> Listing:
         place = shown(Path(error.filename or folder))
         raise DataError(f"cannot read {place}: {error.strerror}") from error
     if not classes:
-        parts = (
-            "" if folder.name in ("train", "test", "val") else ", or in train/CLASS/ and test/CLASS/ there"
-        )
+        parts = "" if folder.name in PARTS else ", or in train/CLASS/ and test/CLASS/ there"
         raise DataError(f"{folder} has no class folders: images belong in {folder}/CLASS/{parts}")
     for walk in walks:
         walk.check()

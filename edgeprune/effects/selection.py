@@ -59,7 +59,7 @@ def sensitivity_scores(
     full, groups = graph.flops(), graph.tied_groups
     for number, tied in enumerate(groups):
         progress(number, len(groups), f"effect of {tied.groups[0].name}")
-        levels = np.concatenate(tied.ranked(scores), 1)  # (levels, classes of one), the best first
+        levels = tied.levels(scores)
         errors, saved, dropped = [0.0], [0.0], [0]
         # What the last channels are worth is seen, too: a wide layer before a classifier loses most of its channels
         # for nothing, and the rest for everything.

@@ -81,6 +81,10 @@ class TiedGroups:
             for parts in self.parts
         ]
 
+    def levels(self, scores: Floats) -> Ints:
+        """Rank the levels by importance: (levels, classes of a level, of all groups), the best first."""
+        return np.concatenate(self.ranked(scores), 1)
+
 
 def tied_groups(groups: Sequence[ChannelGroup], flows: Sequence[Flow], class_of: Ints) -> list[TiedGroups]:
     """Return all groups, those together that equal pieces tie, by first index.

@@ -31,7 +31,7 @@ class Allocation:
         return self._ranked(self.scores)
 
     def _ranked(self, scores: Floats) -> list[Ints]:
-        return [np.concatenate(tied.ranked(scores), 1) for tied in self.graph.tied_groups]
+        return [tied.levels(scores) for tied in self.graph.tied_groups]
 
     def shares(self, budget: Budget) -> Floats:
         """Return the share of each set's channels that meets a budget, (sets,).

@@ -96,7 +96,8 @@ class OutputAnalyser(nn.Module):
         self.register_buffer(
             "_columns", columns_of([r.channels for r in self.masked_layers]), persistent=False
         )
-        width = sum(len(r.classes) for r in self.masked_layers)
+        self._classes = np.concatenate([masked.classes for masked in self.masked_layers])
+        width = len(self._classes)
         # Before the first step every mask stands at its steady value for average evidence: 2 * offset.
         self.register_buffer("last", torch.full((width,), 2 * offset), persistent=True)
         self.fixed: dict[str, Tensor] = {}
@@ -149,8 +150,7 @@ class OutputAnalyser(nn.Module):
         Args:
             leads: (classes,) iterations that are added to `interacting`.
         """
-        judged = np.concatenate([masked.classes for masked in self.masked_layers])
-        entries = np.where(judged >= 0, leads[np.maximum(judged, 0)], 0.0)
+        entries = np.where(self._classes >= 0, leads[np.maximum(self._classes, 0)], 0.0)
         self.leads = torch.from_numpy(entries).to(self.last)
 
     def _progress(self) -> float | Tensor:

@@ -56,15 +56,15 @@ class PruningPhase(Callback):
         self._budget_for, self._allocate = budget_for, allocate
         self.allocation: Allocation | None = None
         self.leads = np.zeros(1)
-        self.controller = self._new_controller()
+        self.controller = None if budget is None else self._new_controller()
         self.manual = False
         self.taken = 0
         self.read = 0  # bytes of steering commands seen
         self.started = False
         analyser.next_step()  # masks move once for each step of the optimizer, however many calls it takes
 
-    def _new_controller(self) -> Controller | None:
-        return None if self.budget is None else Controller(self._goals(), self.analyser.max_iter)
+    def _new_controller(self) -> Controller:
+        return Controller(self._goals(), self.analyser.max_iter)
 
     def _goals(self) -> Floats:
         """Return the active fractions at the end: of each group, or of the whole network."""
@@ -81,12 +81,13 @@ class PruningPhase(Callback):
 
     def before_training(self) -> None:
         """Allocate the target to the groups."""
-        self._divide(None if self.budget is None else self._allocate())
+        allocation = None if self.budget is None else self._allocate()
+        if allocation is not None:
+            self._divide(allocation)
 
-    def _divide(self, allocation: Allocation | None) -> None:
-        """Steer by an allocation from here on."""
-        self.allocation = allocation
-        self.leads = np.zeros(1 if allocation is None else len(allocation.levels))
+    def _divide(self, allocation: Allocation) -> None:
+        """Steer each group by its own share from here on."""
+        self.allocation, self.leads = allocation, np.zeros(len(allocation.levels))
         self.controller = self._new_controller()
 
     def after_step(self, step: int, loss: float = math.nan) -> dict[str, Any]:  # noqa: ARG002
@@ -164,9 +165,10 @@ class PruningPhase(Callback):
             return
         self.target, self.budget, self.tracked, self.manual = target, budget, budget, False
         if self.controller is None:
-            self.controller = Controller(self._goals(), self.analyser.max_iter)
+            self.controller = self._new_controller()
             self.controller.progress = self._masks_progress()
-        self.controller.target = self._goals()
+        else:
+            self.controller.target = self._goals()
 
     def _masks_progress(self) -> Floats:
         """Return the progress of each group's masks now."""

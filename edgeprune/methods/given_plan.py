@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from edgeprune.errors import TrainError
-from edgeprune.methods.base import NOT_SCORED, Method
+from edgeprune.methods.base import LEARNED_ONLY, NOT_SCORED, Method
 from edgeprune.methods.options import MethodOptions
 
 if TYPE_CHECKING:
@@ -11,18 +11,7 @@ if TYPE_CHECKING:
     from edgeprune.methods.removal import Scores
 
 PLAN = "plan"
-DECIDED = (
-    "method",
-    "target",
-    "align",
-    "floor",
-    "prune_steps",
-    "switch",
-    "shrink",
-    "mask_images",
-    "offset",
-    "allocation",
-)
+DECIDED = ("method", "target", "align", "floor", "prune_steps", "switch", "shrink", *LEARNED_ONLY)
 
 
 class GivenPlan(Method):

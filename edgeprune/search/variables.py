@@ -58,7 +58,7 @@ class Variables:
             least = min(tied.size, step * math.ceil(least / step))
             if least < tied.size:
                 chosen.append((tied, least, step))
-        ranked = [np.concatenate(tied.ranked(scores), 1).reshape(-1) for tied, _, _ in chosen]
+        ranked = [tied.levels(scores).reshape(-1) for tied, _, _ in chosen]
         return cls(
             graph,
             tuple(tied for tied, _, _ in chosen),

@@ -98,7 +98,7 @@ def removals_of(graph: Graph, scores: NDArray[np.float64], shares: tuple[float, 
     """
     for share in shares:  # the table's first column is complete first
         for tied in graph.tied_groups:
-            levels = np.concatenate(tied.ranked(scores), 1)  # (levels, classes of one), the best first
+            levels = tied.levels(scores)
             removed = min(len(levels) - 1, max(1, round(share * len(levels))))
             if removed > 0:
                 keep = np.ones(graph.classes, dtype=bool)
