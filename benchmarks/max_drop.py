@@ -59,6 +59,10 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--method", default=TrainPruneOptions.method)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--target", default="latency=0.5", help="the first that is tried")
     parser.add_argument("--max-drop", type=float, default=0.5)
     parser.add_argument("--points", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -68,7 +72,8 @@ def main() -> None:
     place = options.runs / options.name
     chosen = TrainPruneOptions(
         model=options.model, data=options.data, weights=options.weights, epochs=options.epochs, lr=options.lr,
-        target="latency=0.5", target_device="cpu", max_drop=options.max_drop, points=options.points,
+        method=options.method, precision=options.precision, compile=options.compile,
+        target=options.target, target_device="cpu", max_drop=options.max_drop, points=options.points,
     )  # fmt: skip
     reason = searched(place, chosen)
     run = Run.open(place)

@@ -48,9 +48,13 @@ def _accuracy(seeds: list[Row]) -> float:
     return sum(row["accuracy"] for row in seeds) / len(seeds)
 
 
-def peers_table() -> str:
-    """Networks that others pruned, trained as ours."""
-    result = read("against_peers")
+def peers_table(name: str) -> str:
+    """Networks that others pruned, trained as ours.
+
+    Args:
+        name: of the results' file.
+    """
+    result = read(name)
     seeds: dict[tuple[str, int, str], list[Row]] = {}
     for row in sorted(result["rows"], key=lambda row: row["seed"]):
         seeds.setdefault((row["model"], row["epochs"], row["row"]), []).append(row)
@@ -73,7 +77,7 @@ def peers_table() -> str:
     }
     unpruned = ", ".join(f"{model} from {percent(accuracy)}" for model, accuracy in baselines.items())
     words = (
-        f"CIFAR-10: {unpruned}; the last epoch on the test images, of seed 0, and of seed 1 "
+        f"CIFAR-10, {result['target']}: {unpruned}; the last epoch on the test images, of seed 0, and of seed 1 "
         f"behind a comma; {result['precision']}. On {machine['cpu']}, torch {machine['torch']}."
     )
     return f"{markdown(['network', 'pruned by', 'epochs', 'accuracy', 'FLOPs left', 'speedup'], rows)}\n\n{words}"

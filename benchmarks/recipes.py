@@ -25,6 +25,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "whc, steps": {"method": "whc"},
     "learned, 0.02 cosine": {"method": "learned", "lr": 0.02, **COSINE},
     "learned, masks alone, 0.02 cosine": {"method": "learned", "allocation": "masks", "lr": 0.02, **COSINE},
+    "sensitivity, 0.02 cosine, no fit": {"method": "sensitivity", "reconstruct": "none", "lr": 0.02, **COSINE},
+    "sensitivity, 0.02 cosine, folded": {"method": "sensitivity", "reconstruct": "fold", "lr": 0.02, **COSINE},
+    "sensitivity, 0.02 cosine, by kernel": {"method": "sensitivity", "reconstruct": "kernel", "lr": 0.02, **COSINE},
+    "sensitivity, 0.02 cosine, merged": {"method": "sensitivity", "reconstruct": "merge", "lr": 0.02, **COSINE},
+    "sensitivity, 0.02 cosine, compensated": {"method": "sensitivity", **FIT, "lr": 0.02, **COSINE, "compensate": True},
+    "lindeps folded, 0.02 cosine": {"method": "lindeps", "lr": 0.02, **COSINE},
     "sensitivity, 0.05 cosine, average": {"method": "sensitivity", **FIT, "lr": 0.05, **COSINE, "ema": 0.995},
     "sensitivity, 0.05 cosine, no teacher": {
         "method": "sensitivity", **FIT, "lr": 0.05, **COSINE, "distill": False,
@@ -42,6 +48,7 @@ def row_of(key: Row, arguments: Any) -> Row:
     models = summary.models
     return {
         "baseline_accuracy": models.baseline.score("accuracy"),
+        "accuracy_before": models.settled.score("accuracy"),
         "accuracy": models.pruned.score("accuracy"),
         "flops_fraction": summary.flops_fraction,
         "params_fraction": summary.params_fraction,

@@ -18,6 +18,7 @@ from edgeprune.graph.classes import Graph
 from edgeprune.importance.activations import chip, fma, hrank
 from edgeprune.importance.batches import Batches
 from edgeprune.importance.correlation import cop
+from edgeprune.importance.dependencies import lindeps
 from edgeprune.importance.geometry import fpgm, whc
 from edgeprune.importance.gradients import taylor
 from edgeprune.importance.magnitude import l1, l2, random_scores, ssl
@@ -68,6 +69,7 @@ _BUILT_IN: dict[str, Criterion] = {
     "fma": fma,
     "thinet": thinet,
     "lasso": lasso,
+    "lindeps": lindeps,
     "nisp": nisp,
     "random": random_scores,
 }

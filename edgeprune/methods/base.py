@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeprune.errors import TrainError
 from edgeprune.methods.course import Course, Removal
-from edgeprune.methods.options import MethodOptions
+from edgeprune.methods.options import IN_SEQUENCE, MethodOptions
 from edgeprune.methods.schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Method:
         criteria: names of the criteria that score channels; the second of two is used after the switch.
         schedule: that of its source, a name in `SCHEDULES`.
         schedules: those it can follow; empty for all.
-        reconstruct: how its source refits the next layers: none, scale or kernel.
+        reconstruct: how its source refits the next layers; a name in `edgeprune.reconstruct.WAYS`.
         steerable: whether its phase can be steered from a second terminal.
     """
 
@@ -128,7 +128,7 @@ class Method:
 
     def reads_batches(self, options: MethodOptions) -> bool:
         """Return whether a criterion, or the fit after a removal, reads training images by the batch."""
-        return self.needs_data or (options.reconstruct or self.reconstruct) not in ("none", "sequential")
+        return self.needs_data or (options.reconstruct or self.reconstruct) not in ("none", *IN_SEQUENCE)
 
     # --- pruning -------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ class ByCriterion(Method):
         name: of the criterion, and of the method.
         help: one line.
         schedule: that of its source.
-        reconstruct: that of its source: none, scale or kernel.
+        reconstruct: that of its source: none, scale, fold or kernel.
         criteria: if they differ from the method's name.
     """
 
@@ -103,6 +103,11 @@ BY_CRITERIA: tuple[Method, ...] = (
     ByCriterion("fma", "the share of a feature map above its layer's mean"),
     ByCriterion("thinet", "what the next layer's output loses, with refitted scales", reconstruct="scale"),
     ByCriterion("lasso", "a lasso on the next layer's output, with refitted kernels", reconstruct="kernel"),
+    ByCriterion(
+        "lindeps",
+        "what a channel gives beyond linear combinations of others, which are folded",
+        reconstruct="fold",
+    ),
     ByCriterion("nisp", "how much of the last features' importance reaches back to a channel"),
     ByCriterion("random", "nothing: a reference for the others"),
     Factored(

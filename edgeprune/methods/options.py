@@ -7,6 +7,7 @@ from edgeprune.options.bounds import BATCHES, CHANNELS, IMAGES_PER_BATCH, SHARE,
 from edgeprune.options.checks import Choice, Count, Pattern, Quantity
 from edgeprune.options.fields import option
 
+IN_SEQUENCE = ("sequential", "merge")  # fits that need many images, and those at once
 SENSITIVITY, MASKS = "sensitivity", "masks"
 MOMENT = r"start|plateau|end|epoch:[0-9]{1,6}"
 
@@ -122,7 +123,7 @@ class MethodOptions:
         None,
         "Fit the next layers by least squares after a removal: {choices}.",
         "method",
-        Choice(_fits, lambda: ("none", "scale", "kernel", "sequential")),
+        Choice(_fits, lambda: ("none", "scale", "fold", "kernel", "sequential", "merge")),
         metavar="NAME",
         unset="the method's own",
     )

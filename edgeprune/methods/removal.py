@@ -46,7 +46,7 @@ def remove(
         graph: of the model as it is now; its weights may be refitted (``fit``).
         scores: (graph.classes,), higher is more important.
         budget: of the original; the final choice is made by `Budget.finalize`.
-        fit: 'none', 'scale' or 'kernel'; see `reconstruct`.
+        fit: a name in `edgeprune.reconstruct.WAYS`; see `reconstruct`.
         batches: images to fit on.
         momentum: by parameter name; cut as the parameters are.
 

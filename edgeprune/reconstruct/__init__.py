@@ -4,6 +4,7 @@ from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance.batches import Batches
+from edgeprune.reconstruct.fold import by_folding
 from edgeprune.reconstruct.kernel import Grams, by_kernel, grams_bytes
 from edgeprune.reconstruct.scale import by_scale
 from edgeprune.reconstruct.sequential import Sequential
@@ -13,7 +14,7 @@ __all__ = ["MOST_BYTES", "SEQUENTIAL_IMAGES", "WAYS", "Grams", "Sequential", "gr
 # Fits in sequence overfit few images: ResNet-56 at half of its FLOPs has 89.8 % of CIFAR-10 right
 # (its test images, no training) when fitted on 500, 90.6 % on 1,000, 90.9 % on 2,000 and 91.2 % on 4,000.
 SEQUENTIAL_IMAGES = 4000
-WAYS = ("none", "scale", "kernel", "sequential")
+WAYS = ("none", "scale", "fold", "kernel", "sequential", "merge")
 MOST_BYTES = 3 * 2**30  # of all layers' normal equations at once, where a caller may do without them
 
 
@@ -35,12 +36,15 @@ def reconstruct(
     ||Y - sum w_c Z_c||^2. Source: Luo et al., ThiNet, 2017. Both use the inputs of the unpruned network,
     collected once. 'sequential': as 'kernel', but X_S is the output of the earlier layers after their own fit,
     so that errors do not accumulate. Source: Zhang et al., Accelerating Very Deep Convolutional Networks, 2016, 3.4.
+    'fold': each dropped channel is expressed by the kept ones, min over C of ||X_D - X_S C||^2 over single positions,
+    and its weights go to them in these shares. Source: Henry et al., LinDeps, 2025. 'merge': dropped channels are
+    averaged into the most similar kept ones, see `merge`, and then as 'sequential', which preserves these averages.
 
     Args:
         graph: the traced model; weights of its module are changed in place.
         plan: what will be dropped. The weights that read dropped channels become 0.
         batches: images, in the form that criteria use.
-        ways: 'scale', 'kernel' or 'sequential'.
+        ways: 'scale', 'fold', 'kernel', 'sequential' or 'merge'.
         positions: number of sampled positions of each image's output.
         limit: largest number of batches; None for all.
         seed: of that sampling.
@@ -56,6 +60,11 @@ def reconstruct(
         raise PlanError(known("way of reconstruction", ways, list(WAYS)))
     if ways == "scale":
         return by_scale(graph, plan.keep, batches, positions, limit, seed)
-    if ways == "sequential":
-        return Sequential(graph, batches, positions=positions, limit=limit, seed=seed).fit(plan.keep)
+    if ways == "fold":
+        return by_folding(graph, plan.keep, batches, limit, positions, seed)
+    if ways in ("sequential", "merge"):
+        fits = Sequential(graph, batches, positions=positions, limit=limit, seed=seed)
+        if ways == "merge":
+            fits.merge(plan.keep)
+        return fits.fit(plan.keep)
     return by_kernel(graph, plan.keep, batches, limit, positions, seed)

@@ -11,6 +11,7 @@ from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.sites import run_network
 from edgeprune.reconstruct.layers import FittedLayer, layers_of, weights_restored
 from edgeprune.reconstruct.ridge import Products, best_change
+from edgeprune.reconstruct.sums import HalvedProducts
 
 _MEMORY = 2**30  # bytes of products held at once
 
@@ -79,7 +80,7 @@ def by_kernel(
         _collect(graph, part, batches, limit)
         for equations in part:
             equations.fit(keep)
-            equations.sums = []
+            equations.sums = None
     return len(losing)
 
 
@@ -88,8 +89,7 @@ class _NormalEquations:
 
     def __init__(self, layer: FittedLayer) -> None:
         self.layer = layer
-        self.sums: list[Tensor] = []
-        self.samples = [0, 0]
+        self.sums: HalvedProducts | None = None
 
     @property
     def memory(self) -> int:
@@ -97,28 +97,21 @@ class _NormalEquations:
         return 2 * 8 * self.layer.groups * self.layer.width**2
 
     def begin(self) -> None:
-        shape, device = (self.layer.groups, self.layer.width, self.layer.width), self.layer.parameter.device
-        self.sums = [torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2)]
-        self.samples = [0, 0]
+        self.sums = HalvedProducts(self.layer.groups, self.layer.width, self.layer.parameter.device)
 
     def add(self, value: Tensor) -> None:
-        """Add the layer's input of one batch; half of its images to each sum, or all of one image to one of them."""
-        rows = self.layer.rows(value).double()
-        images = len(value)
-        middle = rows.shape[1] * (images // 2) // images
-        if images == 1 and self.samples[0] < self.samples[1]:
-            middle = rows.shape[1]
-        for half, part in enumerate((rows[:, :middle], rows[:, middle:])):
-            self.sums[half].baddbmm_(part.transpose(1, 2), part)
-            self.samples[half] += part.shape[1]
+        """Add the layer's input of one batch."""
+        assert self.sums is not None
+        self.sums.add(self.layer.rows(value), len(value))
 
     def fit(self, keep: Bools) -> None:
         """Fit the kept inputs to what the dropped ones gave, and write the result into the layer."""
         layer = self.layer
+        assert self.sums is not None
         kept = layer.kept(keep).to(layer.parameter.device)
         first, second = (
             self._products(total, samples, kept)
-            for total, samples in zip(self.sums, self.samples, strict=True)
+            for total, samples in zip(self.sums.halves, self.sums.samples, strict=True)
         )
         layer.put(kept, best_change((first, second)))
 

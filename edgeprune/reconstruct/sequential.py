@@ -19,6 +19,7 @@ from edgeprune.importance.batches import Batches, Inputs, images_in, inputs_of, 
 from edgeprune.importance.filters import named_tensor
 from edgeprune.importance.sites import run_network
 from edgeprune.reconstruct.layers import FittedLayer, layers_of, weights_restored
+from edgeprune.reconstruct.merge import merge, merge_along, partners
 from edgeprune.reconstruct.ridge import Products, best_change
 from edgeprune.recording.record import VALUE
 from edgeprune.recording.taps import Tap
@@ -158,12 +159,33 @@ class Sequential:
         self._outputs: dict[fx.Node, Tensor] = {}
         self._added: dict[fx.Node, Tensor] = {}  # what is added to these outputs
         self._added_now: dict[fx.Node, Tensor] = {}  # the same, in the current pass
-        junctions = {layer.consumer.node: junction_of(graph, layer) for layer in self._layers}
-        self._junctions = {node: junction for node, junction in junctions.items() if junction is not None}
+        self._junctions = self._found_junctions()
         with torch.no_grad():
             before = {layer.consumer.node: self._keeping(layer) for layer in self._layers}
             run_network(graph, self._inputs, before=before, after=self._holding())
         self._added_now.clear()
+
+    def _found_junctions(self) -> dict[fx.Node, Junction]:
+        junctions = {layer.consumer.node: junction_of(self._graph, layer) for layer in self._layers}
+        return {node: junction for node, junction in junctions.items() if junction is not None}
+
+    def merge(self, keep: Bools) -> None:
+        """Merge dropped classes into kept ones, in the network and in the outputs that `fit` preserves; see `merge`.
+
+        Args:
+            keep: (classes,) mask of kept classes.
+        """
+        into = partners(self._graph, keep)
+        merge(self._graph, into)
+        self._junctions = self._found_junctions()  # BatchNorm has other factors now
+        for layer in self._layers:
+            classes = self._graph.param_axes.get((str(layer.consumer.weight), 0))
+            for stored in (self._outputs, self._added):
+                if classes is not None and layer.consumer.node in stored:
+                    samples = stored[layer.consumer.node].transpose(0, 1)
+                    flat = samples.flatten(1).clone()  # (rows, outputs of all groups)
+                    merge_along(flat, 1, classes, into)
+                    stored[layer.consumer.node] = flat.view_as(samples).transpose(0, 1)
 
     def _keeping(self, layer: FittedLayer) -> Tap:
         node, junction = layer.consumer.node, self._junctions.get(layer.consumer.node)

@@ -225,6 +225,12 @@ class TrainingOptions:
         "training",
         unset="yes, from a trained one",
     )
+    compensate: bool = option(
+        False,
+        "While fine-tuning, let the filters that stay take from those removed, as through a 1x1 convolution that is "
+        "folded into them afterwards.",
+        "training",
+    )
     label_smoothing: float = like(TrainOptions, "label_smoothing", TrainOptions.label_smoothing)
     ema: float = like(TrainOptions, "ema", TrainOptions.ema)
     precisions: str | None = option(

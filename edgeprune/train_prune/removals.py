@@ -10,6 +10,7 @@ from edgeprune import training
 from edgeprune.data import Batch
 from edgeprune.methods import chosen_method
 from edgeprune.methods.course import Course, Removal
+from edgeprune.methods.options import IN_SEQUENCE
 from edgeprune.methods.phase import Context
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
 from edgeprune.train_prune.defaults import course_of
@@ -105,7 +106,7 @@ class RemovalStages:
         def recalibrate(model: nn.Module) -> None:
             training.recalibrate(model, self.context.data, batch_size=self.context.options.batch_size or 128)
 
-        if self.context.options.reconstruct != "sequential" or not self.context.data.sizes["val"]:
+        if self.context.options.reconstruct not in IN_SEQUENCE or not self.context.data.sizes["val"]:
             recalibrate(fitted)
             return fitted
 
@@ -126,7 +127,7 @@ class RemovalStages:
 
     def _fit_batches(self) -> Iterator[Batch]:
         """Return images to refit layers on; sequential fits need many, or they overfit."""
-        if self.context.options.reconstruct != "sequential":
+        if self.context.options.reconstruct not in IN_SEQUENCE:
             return self._batches()
         return self.context.data.batches("train", batch_size=64, limit=SEQUENTIAL_IMAGES)
 

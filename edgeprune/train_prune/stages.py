@@ -5,7 +5,10 @@ Each is resumable.
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from edgeprune import training
+from edgeprune.methods.compensation import compensated, removed_filters, renamed
 from edgeprune.records.runs import Summary
 from edgeprune.train_prune.baseline import BaselineStage
 from edgeprune.train_prune.quantizing import QuantizeStage
@@ -44,17 +47,25 @@ class Stages:
         before, total = self.context.run.removals.plans_and_steps()[1][-1], self.context.steps(o.epochs)
         options = replace(self.context.train_options(o.lr or 0.01, o.schedule or "thesis"), ema=o.ema)
         teacher = self.context.run.load("baseline") if o.distill else None
-        stage = self.context.stage(
-            "finetune",
-            model,
-            options,
-            total - before,
-            span=(before, total),
-            teacher=teacher,
-            momentum=momentum,
-        )
-        stage.train()
+        with compensated(model, self._removed_filters()):
+            stage = self.context.stage(
+                "finetune",
+                model,
+                options,
+                total - before,
+                span=(before, total),
+                teacher=teacher,
+                momentum=renamed(model, momentum),
+            )
+            stage.train()
         model.cpu()
         training.recalibrate(model, self.context.data, batch_size=o.batch_size or 128)
         self.context.run.save_tensors("pruned", model.state_dict())
         self.context.run.removals.drop()
+
+    def _removed_filters(self) -> dict[str, Tensor]:
+        """Return what compensation takes from: the unpruned network's filters that were removed."""
+        if not self.context.options.compensate:
+            return {}
+        weights = self.context.run.load("baseline").state_dict()
+        return removed_filters(self.context.run.removals.graphs(), weights)

@@ -121,7 +121,7 @@ def test_data_is_asked_for_by_name(name: str, batches: list[Any]) -> None:
 
 
 def test_only_these_look_at_data() -> None:
-    assert LOOKING == ["taylor", "hrank", "chip", "fma", "thinet", "lasso", "nisp"]
+    assert LOOKING == ["taylor", "hrank", "chip", "fma", "thinet", "lasso", "lindeps", "nisp"]
 
 
 @pytest.mark.parametrize("name", [n for n in LOOKING if n != "taylor"])

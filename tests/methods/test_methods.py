@@ -40,6 +40,7 @@ def test_what_a_method_needs(name: str, data: bool, gradients: bool) -> None:
         ("l1", "one-shot", "none"),
         ("l2", "soft", "none"),
         ("lasso", "one-shot", "kernel"),
+        ("lindeps", "one-shot", "fold"),
         ("sss", "regularised", "none"),
     ],
 )
@@ -142,7 +143,7 @@ def test_the_command_line_lists_all_of_them() -> None:
 def test_their_names_are_known_without_torch() -> None:
     code = "import sys, edgeprune.methods as m; print(len(m.METHODS), 'torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["21", "False"]
+    assert out.stdout.split() == ["22", "False"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def idle(**options: object) -> set[str]:
         ({"method": "lasso"}, "score_batches", False),
         ({"method": "l1", "reconstruct": "kernel"}, "score_batches", False),
         ({"method": "l1", "reconstruct": "sequential"}, "score_batches", True),
+        ({"method": "l1", "reconstruct": "merge"}, "score_batches", True),
+        ({"method": "l1", "reconstruct": "fold"}, "score_batches", False),
         ({"method": "sss"}, "score_batches", True),
         ({"method": "learned", "allocation": "masks"}, "score_batches", True),
         ({"method": "learned"}, "score_batches", False),

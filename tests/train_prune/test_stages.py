@@ -132,7 +132,8 @@ def test_what_recovers_accuracy_takes_part(tmp_path: Path, short: TrainPruneOpti
     result = {}
     for name, more in {
         "plain": {}, "ema": {"ema": 0.9}, "smooth": {"label_smoothing": 0.1}, "nesterov": {"nesterov": True},
-        "alone": {"distill": False}, "onecycle": {"schedule": "onecycle"},
+        "alone": {"distill": False}, "onecycle": {"schedule": "onecycle"}, "compensated": {"compensate": True},
+        "merged": {"reconstruct": "merge"}, "folded": {"reconstruct": "fold"},
     }.items():  # fmt: skip
         train_prune(tmp_path / name, replace(short, **more))
         result[name] = (tmp_path / name / "pruned.safetensors").read_bytes()
@@ -153,7 +154,7 @@ def test_killed_between_and_within_removals_a_run_ends_bit_identical(
     monkeypatch.setenv("EDGEPRUNE_CHECKPOINT_SECONDS", "0")
     more: dict[str, Any] = {
         "sss": {"method": "sss"}, "plateau": {"moment": "plateau"}, "soft": {"prune_schedule": "soft"},
-        "iterative": {"prune_schedule": "iterative", "optimizer_state": "slice"},
+        "iterative": {"prune_schedule": "iterative", "optimizer_state": "slice", "compensate": True},
     }[schedule]  # fmt: skip
     options = replace(short, ema=0.9, **more)
     train_prune(tmp_path / "straight", options)
