@@ -36,13 +36,13 @@ def searched(place: Path, options: TrainPruneOptions) -> str | None:
     return None
 
 
-def measured(run: Run, seconds: float) -> dict[str, Any]:
+def measured(run: Run, seconds: float, threads: int | None) -> dict[str, Any]:
     """Export a point's run and measure both of its files."""
     place = run.path / "bench" / "cpu.json"
     if not (run.path / "export" / "export.json").exists():
         export_run(run.path)
     if not place.exists():
-        bench_run(run.path, device="cpu", seconds=seconds)
+        bench_run(run.path, device="cpu", seconds=seconds, threads=threads)
     result = json.loads(place.read_text())
     p50 = {name: model["latency_ms"]["p50"] for name, model in result["models"].items()}
     return {"p50_ms": p50, "speedup": result["speedup"], "threads": result["settings"]["threads"]}
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--method", default=TrainPruneOptions.method)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--threads", type=int, help="of ONNX Runtime  [default: all cores]")
     parser.add_argument("--target", default="latency=0.5", help="the first that is tried")
     parser.add_argument("--max-drop", type=float, default=0.5)
     parser.add_argument("--points", type=int, default=5)
@@ -72,7 +73,7 @@ def main() -> None:
     place = options.runs / options.name
     chosen = TrainPruneOptions(
         model=options.model, data=options.data, weights=options.weights, epochs=options.epochs, lr=options.lr,
-        method=options.method, precision=options.precision, compile=options.compile,
+        target_threads=options.threads, method=options.method, precision=options.precision, compile=options.compile,
         target=options.target, target_device="cpu", max_drop=options.max_drop, points=options.points,
     )  # fmt: skip
     reason = searched(place, chosen)
@@ -83,7 +84,7 @@ def main() -> None:
         {
             **point.to_dict(),
             "test": of_point.summary().to_dict()["accuracy_drop"],
-            **measured(of_point, options.seconds),
+            **measured(of_point, options.seconds, options.threads),
         }
         for point, of_point in zip(record.points, runs_of_points(run), strict=True)
     ]

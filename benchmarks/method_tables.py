@@ -32,9 +32,10 @@ def recipes_table() -> str:
     epochs = sorted({row["epochs"] for row in rows})
     names = list(dict.fromkeys(row["recipe"] for row in rows))
     of_key = {(row["recipe"], row["epochs"]): percent(row["accuracy"]) for row in rows if row["seed"] == 0}
+    at_once = {row["recipe"]: percent(row["accuracy_before"]) for row in reversed(rows)}
     table = markdown(
-        ["recipe", *(f"{count} epochs" for count in epochs)],
-        [[name, *(of_key.get((name, count), "") for count in epochs)] for name in names],
+        ["recipe", "once pruned", *(f"after {count} epochs" for count in epochs)],
+        [[name, at_once[name], *(of_key.get((name, count), "") for count in epochs)] for name in names],
     )
     first, machine = rows[0], rows[0]["machine"]
     words = (
