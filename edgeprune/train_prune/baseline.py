@@ -44,9 +44,11 @@ class BaselineStage:
     def _trained(self) -> None:
         torch.manual_seed(self.context.options.seed)
         model = self.context.run.build()
-        options = self.context.train_options(self.context.options.baseline_lr or 0.1, "cosine")
-        decay = max(options.weight_decay, 5e-4)  # the usual decay from scratch
-        options = replace(options, nesterov=True, weight_decay=decay)
+        options = replace(
+            self.context.train_options(self.context.options.baseline_lr or 0.1, "cosine"),
+            nesterov=True,
+            weight_decay=max(self.context.options.weight_decay, 5e-4),  # the usual decay from scratch
+        )
         stage = self.context.stage(
             "baseline", model, options, self.context.steps(self.context.options.baseline_epochs)
         )

@@ -26,11 +26,11 @@ from edgeprune.training.options import TrainOptions
 SMALL_DATA = 5000  # training images
 SMALL: dict[str, Any] = {
     "epochs": 18, "baseline_epochs": 10, "batch_size": 64,
-    "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine", "weight_decay": TrainOptions.weight_decay,
+    "lr": 0.02, "baseline_lr": 0.1, "schedule": "cosine",
 }  # fmt: skip
 LARGE: dict[str, Any] = {
     "epochs": 100, "baseline_epochs": 160, "batch_size": 128,
-    "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis", "weight_decay": TrainOptions.weight_decay,
+    "lr": 0.01, "baseline_lr": 0.1, "schedule": "thesis",
 }  # fmt: skip
 
 
@@ -209,9 +209,7 @@ class TrainingOptions:
     schedule: str | None = like(TrainOptions, "schedule", None, unset=_by_size("schedule"))
     batch_size: int | None = like(TrainOptions, "batch_size", None, main=True, unset=_by_size("batch_size"))
     accumulate: int = like(TrainOptions, "accumulate", TrainOptions.accumulate)
-    weight_decay: float | None = like(
-        TrainOptions, "weight_decay", None, unset=f"{TrainOptions.weight_decay}, or the recipe's"
-    )
+    weight_decay: float = like(TrainOptions, "weight_decay", TrainOptions.weight_decay)
     momentum: float = like(TrainOptions, "momentum", TrainOptions.momentum)
     nesterov: bool = like(TrainOptions, "nesterov", TrainOptions.nesterov)
     init: str = option(

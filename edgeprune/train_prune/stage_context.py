@@ -90,7 +90,7 @@ class StageContext:
             accumulate=o.accumulate,
             lr=lr,
             momentum=o.momentum,
-            weight_decay=TrainOptions.weight_decay if o.weight_decay is None else o.weight_decay,
+            weight_decay=o.weight_decay,
             schedule=schedule,
             nesterov=o.nesterov,
             label_smoothing=o.label_smoothing,

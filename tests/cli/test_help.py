@@ -87,7 +87,7 @@ def test_train_prune_shows_what_matters_by_groups() -> None:
 
 def test_defaults_stand_in_the_help() -> None:
     text = " ".join(help_of("train-prune", "--help-all").split())
-    assert "[default: resnet20]" in text and "decay. [default: 0.0001, or the recipe's]" in text
+    assert "[default: resnet20]" in text and "decay. [default: 0.0001]" in text
     assert "Seed every random choice. [default: 0]" in text
     assert "[default: 18 for fewer than 5000 images, else 100]" in text
     assert (

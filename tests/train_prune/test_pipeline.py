@@ -464,7 +464,6 @@ def test_defaults_are_the_sources_for_large_data(data: DataBundle, monkeypatch: 
         "thesis",
     )
     assert resolved.prune_iterations == 4000
-    assert resolved.weight_decay == 1e-4
     assert resolve(TrainPruneOptions(model="resnet110"), data).lr == 0.001
     assert resolve(TrainPruneOptions(model="resnet110", lr=0.5), data).lr == 0.5
     short = resolve(TrainPruneOptions(model="resnet56", epochs=10), data)
@@ -478,13 +477,7 @@ def test_defaults_are_the_sources_for_large_data(data: DataBundle, monkeypatch: 
 
 def test_what_is_given_stands(data: DataBundle) -> None:
     options = TrainPruneOptions(
-        epochs=3,
-        lr=0.3,
-        batch_size=4,
-        schedule="constant",
-        prune_iterations=5,
-        precision="fp32",
-        weight_decay=0.0,
+        epochs=3, lr=0.3, batch_size=4, schedule="constant", prune_iterations=5, precision="fp32"
     )
     resolved = resolve(options, data)
     assert replace(resolved, device="auto", baseline_epochs=None, baseline_lr=None, distill=None) == options
