@@ -25,17 +25,24 @@ def compare_table(name: str) -> str:
     return f"{body}\n\n{what}. On {where}."
 
 
-def recipes_table() -> str:
-    """Recipes at equal epochs, by which `--method auto` chooses."""
-    result = read("recipes")
+def recipes_table(name: str) -> str:
+    """Recipes at equal epochs, by which `--method auto` chooses.
+
+    Args:
+        name: of the results' file.
+    """
+    result = read(name)
     rows = result["rows"]
     epochs = sorted({row["epochs"] for row in rows})
-    names = list(dict.fromkeys(row["recipe"] for row in rows))
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
     of_key = {(row["recipe"], row["epochs"]): percent(row["accuracy"]) for row in rows if row["seed"] == 0}
     at_once = {row["recipe"]: percent(row["accuracy_before"]) for row in reversed(rows)}
     table = markdown(
         ["recipe", "once pruned", *(f"after {count} epochs" for count in epochs)],
-        [[name, at_once[name], *(of_key.get((name, count), "") for count in epochs)] for name in names],
+        [
+            [recipe, at_once[recipe], *(of_key.get((recipe, count), "") for count in epochs)]
+            for recipe in recipes
+        ],
     )
     first, machine = rows[0], rows[0]["machine"]
     words = (

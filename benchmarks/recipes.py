@@ -18,6 +18,9 @@ FIT = {"reconstruct": "sequential"}
 RECIPES: dict[str, dict[str, Any]] = {
     "sensitivity, 0.02 cosine": {"method": "sensitivity", **FIT, "lr": 0.02, **COSINE},
     "sensitivity, 0.05 cosine": {"method": "sensitivity", **FIT, "lr": 0.05, **COSINE},
+    "sensitivity, 0.05 cosine, decay 5e-4": {
+        "method": "sensitivity", **FIT, "lr": 0.05, **COSINE, "weight_decay": 5e-4,
+    },
     "sensitivity, 0.1 cosine": {"method": "sensitivity", **FIT, "lr": 0.1, **COSINE},
     "sensitivity, steps": {"method": "sensitivity", **FIT},
     "whc fitted, 0.05 cosine": {"method": "whc", **FIT, "lr": 0.05, **COSINE},
@@ -42,7 +45,8 @@ def row_of(key: Row, arguments: Any) -> Row:
     """Train one recipe; the accuracies of the baseline and of the pruned network, and what is left of it."""
     options = TrainPruneOptions(
         model=arguments.model, data=str(arguments.data), weights=str(arguments.weights), target=arguments.target,
-        epochs=key["epochs"], seed=key["seed"], precision=arguments.precision, align=1, **RECIPES[key["recipe"]],
+        epochs=key["epochs"], seed=key["seed"], precision=arguments.precision, compile=arguments.compile, align=1,
+        **RECIPES[key["recipe"]],
     )  # fmt: skip
     summary = trained(folder_of(arguments, key, key["recipe"]), options)
     models = summary.models
@@ -59,6 +63,7 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.set_defaults(epochs=[3, 10])
     parser.add_argument("--target", default="flops=0.5")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))
