@@ -111,7 +111,7 @@ def test_criteria_are_known_without_torch() -> None:
     assert set(methods.criterion_names()) == set(importance.CRITERIA.names())
     code = "import sys, edgeprune.methods as m; print(len(m.criterion_names()), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["16", "False"]
+    assert done.stdout.split() == ["17", "False"]
 
 
 def test_data_sets_are_known_without_torch() -> None:
