@@ -20,6 +20,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,24 @@ def flops_of(model: nn.Module) -> float:
 
 
 class Limit:
-    """What a network may cost, as a share of the trained one's FLOPs or measured time."""
+    """Hold what a network may cost, as a share of the trained one's FLOPs or measured time."""
 
     def __init__(self, target: Target, baseline: nn.Module) -> None:
-        self.kind, self.share = target.kind, target.fraction
-        if self.kind not in STEPS or self.share is None:
+        if target.kind not in STEPS or target.fraction is None:
             raise TargetError(f"the target may be flops=F or latency=F, not {target}")
-        self.flops = flops_of(baseline)
+        self.kind, self.share, self.baseline = target.kind, target.fraction, baseline
         self.times: dict[tuple[int, ...], float] = {}
-        self.timer = EndToEndTimer(
-            baseline, tuple(EXAMPLE.shape[1:]), BenchTarget.reach(threads=1), seconds=2.0
-        )
+
+    @cached_property
+    def flops(self) -> float:
+        """The FLOPs of the trained network."""
+        return flops_of(self.baseline)
+
+    @cached_property
+    def timer(self) -> EndToEndTimer:
+        """What measures networks beside the trained one."""
+        site = BenchTarget.reach(threads=1)
+        return EndToEndTimer(self.baseline, tuple(EXAMPLE.shape[1:]), site, seconds=2.0)
 
     def cost(self, model: nn.Module) -> float:
         """Return the share that a network costs."""
@@ -139,7 +147,6 @@ class Limit:
         Args:
             prune: returns a network with a share of the channels taken.
         """
-        assert self.share is not None
         low, high = 0.0, 0.95
         if self.cost(prune(high)) > self.share:
             return None
@@ -258,11 +265,12 @@ class Bench:
         return evaluate(model, self.data.batches("test"), Classification())["accuracy"]
 
 
-def pruned_once(file: Path, bench: Bench, name: str) -> tuple[nn.Module, float]:
+def pruned_once(bench: Bench, key: Row) -> tuple[nn.Module, float]:
     """Return the network that a row's name says, and the epochs that are left; read where it was pruned before."""
+    file = folder_of(bench.arguments, key, key["row"]) / "pruned.pt"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(bench.pruned_for(name), file)
+        torch.save(bench.pruned_for(key["row"]), file)
     model, epochs = torch.load(file, weights_only=False)
     return model, epochs
 
@@ -282,7 +290,7 @@ def row_of(key: Row, arguments: Any) -> Row:
         return {"accuracy": summary.models.pruned.score("accuracy"), "flops_fraction": summary.flops_fraction}
     print(f"training {place}", flush=True)
     bench = Bench(arguments, key["epochs"], key["seed"])
-    model, epochs = pruned_once(place / "pruned.pt", bench, key["row"])
+    model, epochs = pruned_once(bench, key)
     bench.train_as(key["row"], model, epochs)
     torch.save(model, place / "model.pt")  # read again by this script alone, to be timed
     return {
@@ -313,7 +321,6 @@ def main() -> None:
     names = [*OURS, *PEERS, UNIFORM, NARROW]
     parser.add_argument("--target", default="flops=0.5")
     parser.add_argument("--lr", type=float, help="of the peers' fine-tuning")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--rows", nargs="+", default=names, choices=names, metavar="NAME")
     parser.add_argument(
         "--prune", action="store_true", help="prune the peers' alone, which measures, and train later"
@@ -329,14 +336,13 @@ def main() -> None:
     rows = Rows(arguments.out, about)
     if arguments.measure:
         measure(rows, arguments)
-    else:
-        keys = keys_of(arguments, "row", arguments.rows)
-        if arguments.prune:
-            for key in [key for key in rows.missing(keys) if key["row"] not in OURS]:
-                place = folder_of(arguments, key, key["row"])
-                pruned_once(place / "pruned.pt", Bench(arguments, key["epochs"], key["seed"]), key["row"])
-        else:
-            rows.run(keys, lambda key: row_of(key, arguments))
+        return
+    keys = keys_of(arguments, "row", arguments.rows)
+    if arguments.prune:
+        for key in [key for key in rows.missing(keys) if key["row"] not in OURS]:
+            pruned_once(Bench(arguments, key["epochs"], key["seed"]), key)
+        return
+    rows.run(keys, lambda key: row_of(key, arguments))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def training_parser(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, nargs="+", default=[10])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--compile", action="store_true")
     return parser
 
 

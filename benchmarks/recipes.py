@@ -63,7 +63,6 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.set_defaults(epochs=[3, 10])
     parser.add_argument("--target", default="flops=0.5")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="NAME")
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("results/recipes.json"))

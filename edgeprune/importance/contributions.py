@@ -93,6 +93,18 @@ def places_of(images: int, places: int, positions: int, generator: torch.Generat
     return torch.randint(places, (images, positions), generator=generator)
 
 
+def samples_of(maps: Tensor, positions: int, generator: torch.Generator) -> Tensor:
+    """Return the values of all channels at random places of each image, image by image: (samples, channels).
+
+    Args:
+        maps: (images, channels, places).
+        positions: number of places to draw.
+        generator: draws them.
+    """
+    place = places_of(len(maps), maps.shape[2], positions, generator)
+    return maps[torch.arange(len(maps))[:, None], :, place].flatten(0, 1)
+
+
 class Products:
     """The products of one reading layer's contributions, summed over batches.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from edgeprune.graph.classes import Graph
 from edgeprune.importance.batches import Batches, inputs_of
 from edgeprune.importance.combine import LayerScores, Scores, check_combining, combine
-from edgeprune.importance.contributions import places_of
+from edgeprune.importance.contributions import samples_of
 from edgeprune.importance.options import checked_integer, count_or_all
 from edgeprune.importance.sites import Site, as_maps, run_network, written_sites
 
@@ -66,14 +66,12 @@ class _Products:
 
     def __init__(self, site: Site, positions: int, generator: torch.Generator) -> None:
         self.site = site
-        self._draw = partial(places_of, positions=positions, generator=generator)
+        self._draw = partial(samples_of, positions=positions, generator=generator)
         self._sum: Tensor | float = 0.0
 
     def add(self, value: Tensor) -> None:
         """Add the value of one batch."""
-        maps = as_maps(value.detach(), self.site.axis).flatten(2)
-        places = self._draw(len(maps), maps.shape[2])
-        rows = maps[torch.arange(len(maps))[:, None], :, places].flatten(0, 1).double()
+        rows = self._draw(as_maps(value.detach(), self.site.axis).flatten(2)).double()
         self._sum = self._sum + rows.T @ rows
 
     def scores(self) -> LayerScores:
@@ -92,19 +90,13 @@ def pivoted_norms(products: NDArray[np.float64]) -> Scores:
     Returns:
         (columns,); numbers that are not finite stay so.
     """
+    from scipy.linalg import lapack
+
     count = len(products)
     if not np.isfinite(products).all():
         return np.full(count, np.nan)
-    left, scores = products.copy(), np.zeros(count)
-    open_ = np.ones(count, dtype=bool)
-    for _ in range(count):
-        parts = np.where(open_, np.diag(left), -1.0)
-        chosen = int(parts.argmax())
-        open_[chosen] = False
-        part = max(parts[chosen], 0.0)
-        scores[chosen] = np.sqrt(part)
-        if part <= 1e-12 * max(products.max(), 1e-300):  # the rest is rounding
-            break
-        column = left[:, chosen] / np.sqrt(part)
-        left = left - np.outer(column, column)
+    rounding = 1e-12 * max(products.max(initial=0.0), 1e-300)
+    triangle, order, rank, _ = lapack.dpstrf(products, tol=rounding)
+    scores = np.zeros(count)
+    scores[order[:rank] - 1] = np.diag(triangle)[:rank]  # LAPACK counts from 1
     return scores

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgeprune.graph.ordering import channel_orders
-from edgeprune.recording.walks import named_parameters
+from edgeprune.recording.walks import named_parameters, plain_name
 from edgeprune.rewrite.tensors import kept_indices
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def removed_filters(
     rows: dict[str, Ints] = {}
     columns: dict[str, Ints] = {}
     for graph, plan in removals:
-        orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
-        for name, axes in kept_indices(graph, plan.keep, orders).items():
+        for name, axes in kept_indices(graph, plan.keep, channel_orders(graph, plan.keep)).items():
             if graph.flow.outputs.get(name) == 0 and name in weights:
                 for axis, kept_of in ((0, rows), (1, columns)):
                     before = kept_of.get(name, np.arange(weights[name].shape[axis]))
@@ -113,10 +112,5 @@ def renamed(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
         model: within `compensated`.
         tensors: by the names outside of it.
     """
-    renamed_ones = {}
-    for name, tensor in tensors.items():
-        path, _, leaf = name.rpartition(".")
-        own = f"{path}.parametrizations.{leaf}.original".lstrip(".")
-        is_changed = parametrize.is_parametrized(model.get_submodule(path), leaf)
-        renamed_ones[own if is_changed else name] = tensor
-    return renamed_ones
+    plain = {name: plain_name(name) for name, _ in model.named_parameters()}
+    return {name: tensors[outside] for name, outside in plain.items() if outside in tensors}

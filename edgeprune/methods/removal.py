@@ -72,8 +72,7 @@ def cutter(graph: Graph, plan: Plan) -> Callable[[str, Tensor], Tensor]:
     """
     indices: dict[str, dict[int, Any]] = {}
     if not plan.keep.all():
-        orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
-        indices = kept_indices(graph, plan.keep, orders)
+        indices = kept_indices(graph, plan.keep, channel_orders(graph, plan.keep))
     return lambda name, tensor: cut(tensor, indices.get(name, {})).clone()
 
 

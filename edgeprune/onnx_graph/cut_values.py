@@ -50,8 +50,7 @@ class CutValues:
         """
         self.network, self.graph, self.before = network, graph, before
         self.trace, self.other = trace, other
-        reorders = bool(graph.flow.remaps) and not plan.keep.all()
-        self.orders = channel_orders(graph, plan.keep) if reorders else {}
+        self.orders = {} if plan.keep.all() else channel_orders(graph, plan.keep)
         self.survivors = Survivors(graph, plan.keep, self.orders)
         self.edits = Edits(network.file)
         self.actual: dict[str, Any] = {

@@ -4,8 +4,10 @@ from edgeprune.errors import PlanError, known
 from edgeprune.graph.classes import Graph
 from edgeprune.graph.plan import Plan
 from edgeprune.importance.batches import Batches
-from edgeprune.reconstruct.fold import by_folding
-from edgeprune.reconstruct.kernel import Grams, by_kernel, grams_bytes
+from edgeprune.reconstruct.equations import Equations, fit_in_parts
+from edgeprune.reconstruct.fold import FoldEquations
+from edgeprune.reconstruct.kernel import Grams, KernelEquations, grams_bytes
+from edgeprune.reconstruct.layers import layers_of
 from edgeprune.reconstruct.scale import by_scale
 from edgeprune.reconstruct.sequential import Sequential
 
@@ -60,11 +62,15 @@ def reconstruct(
         raise PlanError(known("way of reconstruction", ways, list(WAYS)))
     if ways == "scale":
         return by_scale(graph, plan.keep, batches, positions, limit, seed)
-    if ways == "fold":
-        return by_folding(graph, plan.keep, batches, limit, positions, seed)
     if ways in ("sequential", "merge"):
         fits = Sequential(graph, batches, positions=positions, limit=limit, seed=seed)
         if ways == "merge":
             fits.merge(plan.keep)
         return fits.fit(plan.keep)
-    return by_kernel(graph, plan.keep, batches, limit, positions, seed)
+    losing = [layer for layer in layers_of(graph, positions, seed) if layer.loses(plan.keep)]
+    equations: list[Equations] = (
+        [*FoldEquations.of(losing, positions, seed)]
+        if ways == "fold"
+        else [KernelEquations(layer) for layer in losing]
+    )
+    return fit_in_parts(graph, equations, plan.keep, batches, limit)

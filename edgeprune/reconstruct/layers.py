@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeprune.graph.classes import Bools, Graph, Ints
 from edgeprune.graph.flow import Consumer
-from edgeprune.importance.contributions import Geometry, geometry_of, places_of
+from edgeprune.importance.contributions import Geometry, geometry_of, samples_of
 from edgeprune.importance.filters import has_own_weight
 
 
@@ -63,10 +63,9 @@ class FittedLayer:
             (groups, rows, outputs of a group).
         """
         state = self._generator.get_state()
-        place = places_of(len(value), value[0, 0].numel(), self._positions, self._generator)
+        samples = samples_of(value.detach().flatten(2), self._positions, self._generator)
         self._generator.set_state(state)
-        samples = value.detach().flatten(2)[torch.arange(len(value))[:, None], :, place]
-        return samples.flatten(0, 1).unflatten(1, (self.groups, -1)).transpose(0, 1)
+        return samples.unflatten(1, (self.groups, -1)).transpose(0, 1)
 
     def alive(self, keep: Bools) -> Bools:
         """Return the mask of the input channels of a group that are kept."""

@@ -77,10 +77,8 @@ def merge_along(tensor: Tensor, axis: int, classes: Ints, into: Ints, *, is_sum:
     for merged_class in np.unique(classes[classes >= 0]):
         own = np.flatnonzero(classes == merged_class)
         other = np.flatnonzero(classes == into[merged_class])
-        if len(own) == len(
-            other
-        ):  # as often, and in the same order: a linear layer reads a map place by place
-            targets[own] = other
+        if len(own) == len(other):
+            targets[own] = other  # in the same order: a linear layer reads a map place by place
     index = torch.from_numpy(targets).to(tensor.device)
     merged = torch.zeros_like(tensor).index_add_(axis, index, tensor)
     if not is_sum:

@@ -96,3 +96,10 @@ def _named(walked: Walked, holder: str, *, repeated: bool) -> dict[str, Any]:
                 if not repeated:
                     seen.add(id(tensor))
     return tensors
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a parameter has without torch's parametrisations."""
+    if "parametrizations." not in name:
+        return name
+    return name.replace("parametrizations.", "").removesuffix(".original")

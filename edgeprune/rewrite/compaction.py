@@ -112,7 +112,7 @@ class _Cut:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph, self.plan, self.keep = graph, plan, plan.keep
-        self.orders: Orders = channel_orders(graph, plan.keep) if graph.flow.remaps else {}
+        self.orders: Orders = channel_orders(graph, plan.keep)
         self.survivors = Survivors(graph, plan.keep, self.orders)
         self.liveness_by_flow = [liveness_of(flow, graph.class_of, plan.keep) for flow in graph.flows]
         self.needed: dict[str, str] = {}

@@ -13,6 +13,7 @@ from edgeprune.methods.course import Course, Removal
 from edgeprune.methods.options import IN_SEQUENCE
 from edgeprune.methods.phase import Context
 from edgeprune.reconstruct import SEQUENTIAL_IMAGES
+from edgeprune.recording.walks import plain_name
 from edgeprune.train_prune.defaults import course_of
 from edgeprune.train_prune.stage_context import StageContext
 from edgeprune.training import TrainOptions
@@ -134,7 +135,4 @@ class RemovalStages:
 
 def _plainly_named(momenta: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return momenta under the names that parameters have without parametrisations."""
-    return {
-        name.replace("parametrizations.", "").removesuffix(".original"): value
-        for name, value in momenta.items()
-    }
+    return {plain_name(name): value for name, value in momenta.items()}
